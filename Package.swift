@@ -1,0 +1,103 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// One set of rules for every target that we write; a warning is an error.
+let strict: [SwiftSetting] = [
+  .strictMemorySafety(),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .treatAllWarnings(as: .error),
+  .unsafeFlags(["-Xcc", "-D_GNU_SOURCE"]),
+]
+
+func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .executableTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tests(of name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .testTarget(
+    name: "\(name)Tests", dependencies: [.byName(name: name)] + dependencies,
+    exclude: [], swiftSettings: strict)
+}
+
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
+let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+
+// System libraries: shims without logic.
+let shims: [Target] = [
+  .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
+  .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+  .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+  .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+  .target(name: "CRE2", linkerSettings: [.linkedLibrary("re2")]),
+]
+
+// What both processes share.
+let shared: [Target] = [
+  library("HTTPSemantics"),
+  library("RoutingTable", ["HTTPSemantics", "CRE2"]),
+  library("ControlProtocol", ["CLinux"]),
+]
+
+// The data plane: bytes or events in, actions out; sockets only in SystemIO and DataPlane.
+let dataPlane: [Target] = [
+  library("SystemIO", ["CLinux"]),
+  library("HTTP1", ["HTTPSemantics", "CLinux"]),
+  library("HTTP2", ["HTTPSemantics", "CNghttp2"]),
+  library("TLS", ["COpenSSL"]),
+  library("Upstream"),
+  library("Telemetry", ["CLinux"]),
+  library(
+    "DataPlane",
+    [
+      "CLinux", "HTTPSemantics", "RoutingTable", "ControlProtocol", "SystemIO", "HTTP1", "HTTP2",
+      "TLS", "Upstream", "Telemetry",
+    ]),
+  program("sluice-dataplane", ["DataPlane"]),
+]
+
+// The controller and the command line.
+let controlPlane: [Target] = [
+  library("YAML", ["CYAML"]),
+  library("GatewayAPI", ["YAML"]),
+  library(
+    "Controller",
+    [
+      "CLinux", "YAML", "GatewayAPI", "HTTPSemantics", "RoutingTable", "ControlProtocol", hummingbird, grdb,
+      logging, lifecycle,
+    ]),
+  program("sluice-controller", ["Controller", arguments, logging, lifecycle]),
+  program("sluice", ["CLinux", "YAML", "GatewayAPI", arguments, httpClient, logging]),
+]
+
+let testTargets: [Target] = [
+]
+
+let package = Package(
+  name: "sluice",
+  products: [
+    .executable(name: "sluice", targets: ["sluice"]),
+    .executable(name: "sluice-controller", targets: ["sluice-controller"]),
+    .executable(name: "sluice-dataplane", targets: ["sluice-dataplane"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+  ],
+  targets: shims + shared + dataPlane + controlPlane + testTargets,
+  swiftLanguageModes: [.v6],
+  cxxLanguageStandard: .cxx17
+)

@@ -1,0 +1,36 @@
+#pragma once
+// Thin shims over Linux calls and compiler builtins that Swift cannot import directly. No logic.
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <arpa/inet.h>
+#include <signal.h>
+#include <unistd.h>
+
+static inline int clinux_errno(void) { return errno; }
+
+// Atomics on raw memory that two threads share.
+static inline uint64_t clinux_load_acquire_u64(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+static inline void clinux_store_release_u64(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+static inline uint64_t clinux_load_relaxed_u64(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+static inline void clinux_store_relaxed_u64(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
+static inline uint64_t clinux_fetch_add_u64(uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL); }
+
+// Bit i is set where byte i of the 16 at `p` equals `c`. (emmintrin.h clashes with the Glibc module.)
+typedef char clinux_v16 __attribute__((vector_size(16)));
+typedef char clinux_v16u __attribute__((vector_size(16), aligned(1)));
+static inline uint32_t clinux_equal_mask16(const void *p, uint8_t c) {
+  clinux_v16 v = *(const clinux_v16u *)p;
+  char k = (char)c;
+  clinux_v16 w = {k, k, k, k, k, k, k, k, k, k, k, k, k, k, k, k};
+  return (uint32_t)__builtin_ia32_pmovmskb128((clinux_v16)(v == w));
+}
