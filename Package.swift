@@ -25,6 +25,11 @@ func tests(of name: String, _ dependencies: [Target.Dependency] = []) -> Target 
     exclude: [], swiftSettings: strict)
 }
 
+let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
@@ -72,11 +77,11 @@ let controlPlane: [Target] = [
   library(
     "Controller",
     [
-      "CLinux", "YAML", "GatewayAPI", "HTTPSemantics", "RoutingTable", "ControlProtocol", hummingbird, grdb,
-      logging, lifecycle,
+      "CLinux", "COpenSSL", "YAML", "GatewayAPI", "HTTPSemantics", "RoutingTable", "ControlProtocol",
+      hummingbird, hummingbirdTLS, httpTypes, grdb, logging, lifecycle, nioCore, nioPosix, nioSSL,
     ]),
   program("sluice-controller", ["Controller", arguments, logging, lifecycle]),
-  program("sluice", ["CLinux", "YAML", "GatewayAPI", arguments, httpClient, logging]),
+  program("sluice", ["CLinux", "YAML", "GatewayAPI", arguments, httpClient, nioCore, nioPosix, nioSSL]),
 ]
 
 let testTargets: [Target] = [
@@ -94,6 +99,9 @@ let package = Package(
     .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
     .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.2"),
+    .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
   ],

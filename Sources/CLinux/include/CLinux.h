@@ -34,3 +34,5 @@ static inline uint32_t clinux_equal_mask16(const void *p, uint8_t c) {
   clinux_v16 w = {k, k, k, k, k, k, k, k, k, k, k, k, k, k, k, k};
   return (uint32_t)__builtin_ia32_pmovmskb128((clinux_v16)(v == w));
 }
+
+#include "CLinuxSpawn.h"
