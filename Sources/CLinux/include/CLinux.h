@@ -35,4 +35,25 @@ static inline uint32_t clinux_equal_mask16(const void *p, uint8_t c) {
   return (uint32_t)__builtin_ia32_pmovmskb128((clinux_v16)(v == w));
 }
 
+
 #include "CLinuxSpawn.h"
+
+// epoll_event is packed and holds a union: fields go in and out through these.
+static inline int clinux_epoll_add(int ep, int fd, uint32_t events, uint64_t data) {
+  struct epoll_event e;
+  e.events = events;
+  e.data.u64 = data;
+  return epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e);
+}
+static inline int clinux_epoll_delete(int ep, int fd) { return epoll_ctl(ep, EPOLL_CTL_DEL, fd, 0); }
+static inline uint64_t clinux_event_data(const struct epoll_event *e, int i) { return e[i].data.u64; }
+static inline uint32_t clinux_event_mask(const struct epoll_event *e, int i) { return e[i].events; }
+
+// With _GNU_SOURCE socket addresses are transparent unions, which Swift cannot pass.
+static inline int clinux_bind(int fd, const void *address, socklen_t n) { return bind(fd, (const struct sockaddr *)address, n); }
+static inline int clinux_connect(int fd, const void *address, socklen_t n) { return connect(fd, (const struct sockaddr *)address, n); }
+static inline int clinux_accept(int fd, void *address, socklen_t *n) {
+  return accept4(fd, (struct sockaddr *)address, n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+static inline int clinux_getsockname(int fd, void *address, socklen_t *n) { return getsockname(fd, (struct sockaddr *)address, n); }
+

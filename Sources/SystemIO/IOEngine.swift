@@ -1,0 +1,93 @@
+/// Sizes and bounds of an engine.
+public struct EngineOptions: Sendable {
+  /// Highest number of descriptors (exclusive). 0: what the process may open.
+  public var slotLimit = 0
+  /// Most bytes of one `received` event.
+  public var receiveBytes = 65_536
+  /// Most `received` events of one socket in a turn; what is left waits for the next turn.
+  public var receivesPerTurn: UInt16 = 4
+  /// Most connections that one listening socket takes in a turn.
+  public var acceptsPerTurn: UInt16 = 64
+  /// How long `closeWhenDrained` waits for the peer to take the unsent bytes.
+  public var closeDrainMilliseconds: UInt64 = 60_000
+  /// How long `closeWhenDrained` then reads and discards, so that a peer that is still sending
+  /// gets to see what was sent before the connection goes (RFC 9112 section 9.6).
+  public var lingerMilliseconds: UInt64 = 2_000
+  /// How long a listening socket rests when not even a connection to refuse can be taken in.
+  public var acceptPauseMilliseconds: UInt64 = 100
+
+  public init() {}
+}
+
+/// A completion-style port to the kernel, owned by one thread.
+///
+/// A loop turn is `wait`, then `next` until it says false. The engine owns every descriptor that
+/// it was given and closes it. No call blocks but `wait`, and none calls back.
+public protocol IOEngine: ~Copyable {
+  init(options: EngineOptions) throws(SystemError)
+
+  /// Starts to accept at a listening, non-blocking socket; the engine owns it from here on.
+  mutating func listen(on descriptor: Int32) -> Socket
+
+  /// Stops accepting and closes the descriptor.
+  mutating func stopListening(_ socket: Socket)
+
+  /// Takes over a connected, non-blocking stream socket of which nobody else holds a duplicate.
+  /// It does not receive yet. Nil: the number is above the slot limit, and the caller still owns
+  /// the descriptor.
+  mutating func adopt(_ descriptor: Int32) -> Socket?
+
+  /// Begins to connect. The result comes as `connected` or `failed`, also when the kernel knows
+  /// it at once; only a lack of descriptors or memory is thrown. Bytes may be sent right away and
+  /// are kept until the connection stands.
+  mutating func connect(to address: SocketAddress) throws(SystemError) -> Socket
+
+  mutating func startReceiving(_ socket: Socket)
+
+  /// No `received` nor `endOfStream` comes until `startReceiving`. Bytes stay in the kernel, so
+  /// that the peer feels it.
+  mutating func stopReceiving(_ socket: Socket)
+
+  /// Space for the next `send(_:reserved:)`: `count` bytes, at most `IOLimits.reserveBytes`. It is
+  /// valid until the next call of `reserve`, `send`, `next` or `wait`.
+  mutating func reserve(_ count: Int) -> UnsafeMutablePointer<UInt8>
+
+  /// Sends the first `count` bytes at the last `reserve`. What the kernel does not take is kept.
+  /// Bytes for a socket that failed or was shut down are dropped.
+  mutating func send(_ socket: Socket, reserved count: Int)
+
+  /// The same for bytes that lie elsewhere, which may be reused when this returns.
+  mutating func send(_ socket: Socket, copying bytes: UnsafePointer<UInt8>, count: Int)
+
+  /// Bytes that were sent to the engine and not yet taken by the kernel.
+  func unsentBytes(_ socket: Socket) -> Int
+
+  /// Half-closes once the unsent bytes went out. Receiving goes on.
+  mutating func shutdownWrite(_ socket: Socket)
+
+  /// Closes now. Unsent bytes are lost; bytes that were not received make the kernel reset.
+  mutating func close(_ socket: Socket)
+
+  /// Lets go of the socket: the engine sends what is unsent, half-closes, discards what comes in
+  /// until the peer has closed too, and then closes; all within the times of `EngineOptions`.
+  mutating func closeWhenDrained(_ socket: Socket)
+
+  /// Sockets that `closeWhenDrained` still has in hand.
+  var closingCount: Int { get }
+
+  /// Blocks until there are events or `deadline` (CLOCK_MONOTONIC, nanoseconds; `UInt64.max`:
+  /// none) passed, and begins a turn. It may return early and without events.
+  mutating func wait(untilNanoseconds deadline: UInt64)
+
+  /// The next event of this turn; false: the turn is over.
+  mutating func next(_ event: inout IOEvent) -> Bool
+
+  /// The eventfd to which other threads write eight bytes (a native UInt64, 1) to end a `wait`.
+  func wakeDescriptor() -> Int32
+}
+
+/// Limits that callers of an engine must know.
+public enum IOLimits {
+  /// Most bytes of one `reserve`.
+  public static let reserveBytes = 262_144
+}
