@@ -85,6 +85,8 @@ let controlPlane: [Target] = [
 ]
 
 let testTargets: [Target] = [
+  tests(of: "ControlProtocol", ["CLinux"]),
+  tests(of: "Telemetry", ["CLinux"]),
 ]
 
 let package = Package(

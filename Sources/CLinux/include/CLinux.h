@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <arpa/inet.h>
+#include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -38,6 +39,7 @@ static inline uint32_t clinux_equal_mask16(const void *p, uint8_t c) {
 
 #include "CLinuxSpawn.h"
 
+<<<<<<< HEAD
 // epoll_event is packed and holds a union: fields go in and out through these.
 static inline int clinux_epoll_add(int ep, int fd, uint32_t events, uint64_t data) {
   struct epoll_event e;
@@ -57,3 +59,6 @@ static inline int clinux_accept(int fd, void *address, socklen_t *n) {
 }
 static inline int clinux_getsockname(int fd, void *address, socklen_t *n) { return getsockname(fd, (struct sockaddr *)address, n); }
 
+=======
+#include "CLinuxControl.h"
+>>>>>>> 8b9a8e2 (telemetry: line logger, access-log buffers and metrics text)
