@@ -39,7 +39,6 @@ static inline uint32_t clinux_equal_mask16(const void *p, uint8_t c) {
 
 #include "CLinuxSpawn.h"
 
-<<<<<<< HEAD
 // epoll_event is packed and holds a union: fields go in and out through these.
 static inline int clinux_epoll_add(int ep, int fd, uint32_t events, uint64_t data) {
   struct epoll_event e;
@@ -59,6 +58,4 @@ static inline int clinux_accept(int fd, void *address, socklen_t *n) {
 }
 static inline int clinux_getsockname(int fd, void *address, socklen_t *n) { return getsockname(fd, (struct sockaddr *)address, n); }
 
-=======
 #include "CLinuxControl.h"
->>>>>>> 8b9a8e2 (telemetry: line logger, access-log buffers and metrics text)

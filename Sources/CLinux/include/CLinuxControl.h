@@ -103,7 +103,7 @@ static inline int clinux_unix_connect(int socket, const char *path) {
   if (clinux_unix_address(&address, path) != 0) return -1;
   return connect(socket, (struct sockaddr *)&address, sizeof address);
 }
-static inline int clinux_accept(int socket) {
+static inline int clinux_accept_any(int socket) {
   return accept4(socket, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 static inline int clinux_tcp_listen(uint32_t address_host_order, uint16_t port) {
