@@ -5,14 +5,17 @@ import CLinux
 public struct AccessLog: Sendable {
   public let path: String
   public let descriptor: Int32
-  let isRegularFile: Bool
+
+  init(path: String, descriptor: Int32) {
+    self.path = path
+    self.descriptor = descriptor
+  }
 
   /// `path` "-" is standard output. Throws the errno of open(2).
   public init(path: String) throws(AccessLogError) {
-    self.path = path
-    descriptor = path == "-" ? 1 : unsafe clinux_open_append(path)
+    let descriptor = path == "-" ? 1 : unsafe clinux_open_append(path)
     if descriptor < 0 { throw AccessLogError(path: path, code: clinux_errno()) }
-    isRegularFile = clinux_is_regular(descriptor) != 0
+    self.init(path: path, descriptor: descriptor)
   }
 
   /// After a rotation (SIGHUP). On failure the old file stays in use.
@@ -48,10 +51,11 @@ public struct AccessLogBuffer {
 
   public static let capacity = 128 * 1024
 
-  public init(log: AccessLog) {
+  /// `descriptor` of an `AccessLog`.
+  public init(descriptor: Int32) {
     unsafe base = .allocate(capacity: Self.capacity)
-    descriptor = log.descriptor
-    isRegularFile = log.isRegularFile
+    self.descriptor = descriptor
+    isRegularFile = clinux_is_regular(descriptor) != 0
   }
 
   public func deallocate() { unsafe base.deallocate() }
