@@ -59,3 +59,4 @@ static inline int clinux_accept(int fd, void *address, socklen_t *n) {
 static inline int clinux_getsockname(int fd, void *address, socklen_t *n) { return getsockname(fd, (struct sockaddr *)address, n); }
 
 #include "CLinuxControl.h"
+#include "CLinuxScan.h"
