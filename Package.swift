@@ -87,6 +87,7 @@ let controlPlane: [Target] = [
 let testTargets: [Target] = [
   tests(of: "ControlProtocol", ["CLinux"]),
   tests(of: "Telemetry", ["CLinux"]),
+  tests(of: "Controller", ["CLinux", "ControlProtocol", "GatewayAPI", "YAML", "RoutingTable"]),
 ]
 
 let package = Package(
