@@ -90,7 +90,12 @@ public struct ObjectReader {
   public func warning(at field: String? = nil, _ message: String) { add(.warning, field, message) }
 
   /// A finding about an element of a list of this object.
-  public func error(at field: String, index: Int, _ subfield: String? = nil, _ message: String) {
+  public func error(at field: String, index: Int, _ message: String) {
+    error(at: field, index: index, nil, message)
+  }
+
+  /// A finding about a field of an element of a list of this object.
+  public func error(at field: String, index: Int, _ subfield: String?, _ message: String) {
     var place = FieldPath.root.appending(field).appending(index)
     var full = path.appending(field).appending(index)
     if let subfield {
@@ -273,6 +278,13 @@ public struct ObjectReader {
       }
       return text
     }
+  }
+
+  public mutating func requiredStrings(
+    _ field: String, count: ClosedRange<Int> = 0...Int.max, _ rule: TextRule = .any
+  ) -> [String] {
+    if !has(field) { missing(field) }
+    return strings(field, count: count, rule) ?? []
   }
 
   /// A list of whole numbers.
