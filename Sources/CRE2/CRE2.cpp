@@ -1,6 +1,8 @@
 #include "CRE2.h"
 #include <re2/re2.h>
 #include <cstdio>
+#include <cstring>
+#include <string>
 
 struct cre2_regex { re2::RE2 re; cre2_regex(re2::StringPiece p, const re2::RE2::Options &o) : re(p, o) {} };
 
@@ -21,5 +23,14 @@ extern "C" int cre2_full_match(const cre2_regex *r, const char *text, size_t len
 }
 extern "C" int cre2_partial_match(const cre2_regex *r, const char *text, size_t length) {
   return re2::RE2::PartialMatchN(re2::StringPiece(text, length), r->re, nullptr, 0) ? 1 : 0;
+}
+extern "C" size_t cre2_required_prefix(const cre2_regex *r, char *out, size_t size) {
+  // Every full match lies between the two, so it shares what they have in common.
+  std::string low, high;
+  if (!r->re.PossibleMatchRange(&low, &high, static_cast<int>(size))) return 0;
+  size_t n = 0;
+  while (n < low.size() && n < high.size() && n < size && low[n] == high[n]) n++;
+  std::memcpy(out, low.data(), n);
+  return n;
 }
 extern "C" void cre2_free(cre2_regex *r) { delete r; }

@@ -12,6 +12,8 @@ cre2_regex *cre2_compile(const char *pattern, size_t length, int case_sensitive,
 int cre2_full_match(const cre2_regex *regex, const char *text, size_t length);
 /// 1 when any part of `text` matches.
 int cre2_partial_match(const cre2_regex *regex, const char *text, size_t length);
+/// Writes bytes that every text begins with which matches as a whole; their number, at most `size`.
+size_t cre2_required_prefix(const cre2_regex *regex, char *out, size_t size);
 void cre2_free(cre2_regex *regex);
 #ifdef __cplusplus
 }

@@ -1,0 +1,362 @@
+// The image is read in place: what is in memory is what is in the file.
+#if _endian(big)
+  #error("The routing image is little-endian and is read in place.")
+#endif
+
+/// The layout of a routing image. Every number is little-endian and of fixed width; every reference is
+/// an index into a section or an offset into the `bytes` section, so that the image works wherever it is
+/// mapped. A header is followed by the sections in the order of `ImageSection`, each at a multiple of
+/// eight bytes.
+enum ImageFormat {
+  /// `SLUICERT` in memory order.
+  static let magic: UInt64 = 0x5452_4543_4955_4C53
+  static let version: UInt32 = 1
+  static let alignment = 8
+  static let checksumOffset = 24
+  static let revisionOffset = 32
+  static let sectionTableOffset = 40
+  static let headerLength = sectionTableOffset + ImageSection.allCases.count * 8
+  /// Indexes and offsets are handed out as `Int32`.
+  static let maximumLength = Int(Int32.max)
+  /// A name of the DNS has at most 253 bytes; a longer host matches no pattern but `*`.
+  static let maximumHostLength = 253
+  static let none = UInt32.max
+}
+
+enum ImageSection: Int, CaseIterable {
+  case sockets, listeners, virtualHosts, hostSlots, nodes, candidates, entries, predicates, rules
+  case weightedBackends, headerOperations, backends, endpoints, certificates, tlsBindings, names
+  case regexes, bytes
+
+  /// Bytes of one element.
+  var stride: Int {
+    switch self {
+    case .sockets: MemoryLayout<SocketRecord>.stride
+    case .listeners: MemoryLayout<ListenerRecord>.stride
+    case .virtualHosts: MemoryLayout<VirtualHostRecord>.stride
+    case .hostSlots: MemoryLayout<HostSlot>.stride
+    case .nodes: MemoryLayout<NodeRecord>.stride
+    case .candidates: MemoryLayout<UInt32>.stride
+    case .entries: MemoryLayout<EntryRecord>.stride
+    case .predicates: MemoryLayout<PredicateRecord>.stride
+    case .rules: MemoryLayout<RuleRecord>.stride
+    case .weightedBackends: MemoryLayout<WeightedRecord>.stride
+    case .headerOperations: MemoryLayout<HeaderOperationRecord>.stride
+    case .backends: MemoryLayout<BackendRecord>.stride
+    case .endpoints: MemoryLayout<EndpointRecord>.stride
+    case .certificates: MemoryLayout<CertificateRecord>.stride
+    case .tlsBindings: MemoryLayout<TLSBindingRecord>.stride
+    case .names: MemoryLayout<StringRef>.stride
+    case .regexes: MemoryLayout<RegexRecord>.stride
+    case .bytes: 1
+    }
+  }
+}
+
+// INVARIANT of every record: fields are integers in order of size and padding is spelled out, so that
+// size equals stride and no byte of an image is undefined (a test holds this).
+
+/// A run of the `bytes` section.
+struct StringRef: Hashable {
+  var offset: UInt32 = 0
+  var length: UInt32 = 0
+}
+
+/// A run of elements of a section.
+struct Run: Hashable {
+  var first: UInt32 = 0
+  var count: UInt32 = 0
+}
+
+/// An open-addressing hash table over `slots` (count 0 or a power of two with an empty slot).
+struct HostTable {
+  var slots = Run()
+  /// Target of the pattern `*`.
+  var any = ImageFormat.none
+  /// 1: there are wildcard suffixes.
+  var hasWildcards: UInt32 = 0
+}
+
+enum HostSlotKind {
+  static let empty: UInt16 = 0
+  static let exact: UInt16 = 1
+  /// The key is the suffix with its leading dot.
+  static let wildcard: UInt16 = 2
+  static let oneLabelWildcard: UInt16 = 3
+}
+
+struct HostSlot {
+  var hash: UInt32 = 0
+  var target: UInt32 = 0
+  /// Lower case, in the `bytes` section.
+  var offset: UInt32 = 0
+  var length: UInt16 = 0
+  var kind: UInt16 = HostSlotKind.empty
+}
+
+struct SocketRecord {
+  var address = StringRef()
+  var port: UInt16 = 0
+  var bindPort: UInt16 = 0
+  var kind: UInt8 = 0
+  var reserved8: UInt8 = 0
+  var reserved16: UInt16 = 0
+  var listeners = Run()
+  var hosts = HostTable()
+  var tls = Run()
+}
+
+struct ListenerRecord {
+  var name = StringRef()
+  var hostname = StringRef()
+  var socket: UInt32 = 0
+  var virtualHosts = Run()
+  var hosts = HostTable()
+  var reserved: UInt32 = 0
+}
+
+struct VirtualHostRecord {
+  var pattern = StringRef()
+  var listener: UInt32 = 0
+  var reserved: UInt32 = 0
+  var entries = Run()
+  /// The path tree; its first node is the root. Equal lists of entries share one tree.
+  var nodes = Run()
+}
+
+/// A node of a compressed radix tree over the bytes of paths. Children follow their parent, side by
+/// side, in the order of their first bytes.
+struct NodeRecord {
+  /// Bytes on the way from the parent; empty only at a root.
+  var label = StringRef()
+  var children = Run()
+  /// Offset of the children's first bytes, ascending, in the `bytes` section.
+  var childBytes: UInt32 = 0
+  /// Candidates of a path that ends here.
+  var atEnd = CandidateList()
+  /// Candidates of a path that goes on from here and meets no further node.
+  var passing = CandidateList()
+}
+
+/// Entries in order of precedence: a run of the `candidates` section, or, when there is one only, that
+/// entry itself in `first`.
+struct CandidateList: Hashable {
+  var first: UInt32 = 0
+  var count: UInt32 = 0
+}
+
+enum PathKind {
+  static let any: UInt8 = 0
+  static let exact: UInt8 = 1
+  static let segmentPrefix: UInt8 = 2
+  static let stringPrefix: UInt8 = 3
+  static let regex: UInt8 = 4
+}
+
+enum EntryFlag {
+  /// The tree proves only a prefix of what the path must be: the entry compares the path without case.
+  static let comparePath: UInt8 = 1
+  /// Nothing but the path is asked.
+  static let unconditional: UInt8 = 2
+}
+
+enum MethodCode {
+  static let any: UInt8 = 255
+  /// Compared as bytes.
+  static let token: UInt8 = 254
+}
+
+struct EntryRecord {
+  var pathKind: UInt8 = PathKind.any
+  /// `MethodCode`.
+  var method: UInt8 = MethodCode.any
+  var flags: UInt8 = 0
+  var reserved: UInt8 = 0
+  /// Length of the matched prefix; `none`: the whole path.
+  var matchedLength: UInt32 = 0
+  /// As in the source; a segment prefix without its trailing slashes.
+  var path = StringRef()
+  var pathRegex = ImageFormat.none
+  var methodToken = StringRef()
+  var predicates = Run()
+  var rule: UInt32 = 0
+}
+
+enum PredicateSubject {
+  static let header: UInt8 = 0
+  static let queryParameter: UInt8 = 1
+  static let authority: UInt8 = 2
+}
+
+enum PredicateTest {
+  static let exact: UInt8 = 0
+  static let prefix: UInt8 = 1
+  static let regex: UInt8 = 2
+  static let present: UInt8 = 3
+  static let absent: UInt8 = 4
+}
+
+enum PredicateFlag {
+  static let ignoreCase: UInt8 = 1
+  static let invert: UInt8 = 2
+  static let missingIsEmpty: UInt8 = 4
+}
+
+struct PredicateRecord: Hashable {
+  var subject: UInt8 = 0
+  var test: UInt8 = 0
+  var flags: UInt8 = 0
+  var reserved: UInt8 = 0
+  /// Header names are in lower case.
+  var name = StringRef()
+  var value = StringRef()
+  var regex = ImageFormat.none
+}
+
+enum ActionCode {
+  static let forward: UInt8 = 0
+  static let redirect: UInt8 = 1
+  static let respond: UInt8 = 2
+}
+
+enum PathRewriteCode {
+  static let none: UInt8 = 0
+  static let full: UInt8 = 1
+  static let segmentPrefix: UInt8 = 2
+  static let stringPrefix: UInt8 = 3
+}
+
+enum RedirectPortCode {
+  static let automatic: UInt8 = 0
+  static let number: UInt8 = 1
+  static let fromRequest: UInt8 = 2
+  static let schemeDefault: UInt8 = 3
+}
+
+struct RuleRecord {
+  var provenance = StringRef()
+  var action: UInt8 = 0
+  var isGRPC: UInt8 = 0
+  /// Of a redirect or an answer.
+  var status: UInt16 = 0
+  var requestTimeout: UInt32 = 0
+  var backendTimeout: UInt32 = 0
+  var backends = Run()
+  var totalWeight: UInt32 = 0
+  var requestHeaders = Run()
+  var responseHeaders = Run()
+  /// Empty: unchanged.
+  var rewriteHost = StringRef()
+  var rewritePath = StringRef()
+  var redirectScheme = StringRef()
+  var redirectHost = StringRef()
+  var redirectPath = StringRef()
+  var reason = StringRef()
+  var rewritePathKind: UInt8 = 0
+  var redirectPathKind: UInt8 = 0
+  var redirectPort: UInt16 = 0
+  var redirectPortKind: UInt8 = 0
+  var reserved8: UInt8 = 0
+  var reserved16: UInt16 = 0
+}
+
+struct WeightedRecord {
+  /// `none`: 500.
+  var backend = ImageFormat.none
+  var weight: UInt32 = 0
+  /// Sum of the weights up to and with this one.
+  var cumulative: UInt32 = 0
+  var requestHeaders = Run()
+  var responseHeaders = Run()
+}
+
+struct HeaderOperationRecord: Hashable {
+  var kind: UInt8 = 0
+  var reserved8: UInt8 = 0
+  var reserved16: UInt16 = 0
+  var name = StringRef()
+  var value = StringRef()
+}
+
+struct BackendRecord {
+  var id = StringRef()
+  var proto: UInt8 = 0
+  var reserved8: UInt8 = 0
+  var reserved16: UInt16 = 0
+  var endpoints = Run()
+}
+
+enum EndpointFlag {
+  static let ready: UInt32 = 1
+  static let terminating: UInt32 = 2
+}
+
+struct EndpointRecord {
+  var address = StringRef()
+  var port: UInt16 = 0
+  var weight: UInt16 = 0
+  var flags: UInt32 = 0
+}
+
+struct CertificateRecord {
+  var name = StringRef()
+  var chainPEM = StringRef()
+  var keyPEM = StringRef()
+}
+
+struct TLSBindingRecord {
+  var names = Run()
+  var certificate: UInt32 = 0
+}
+
+struct RegexRecord: Hashable {
+  var pattern = StringRef()
+  var ignoreCase: UInt32 = 0
+}
+
+/// Detects damage, not malice (the verifier does not trust it): eight bytes at a time, multiply and fold.
+struct ImageChecksum {
+  private var state: UInt64 = 0x9E37_79B9_7F4A_7C15
+
+  mutating func add(_ word: UInt64) {
+    state = (state ^ word) &* 0xFF51_AFD7_ED55_8CCD
+    state ^= state >> 32
+  }
+
+  var value: UInt64 { state }
+
+  /// Over a whole image whose length is a multiple of eight; the checksum's own field counts as zero.
+  static func of(_ image: UnsafeRawBufferPointer) -> UInt64 {
+    var sum = ImageChecksum()
+    var offset = 0
+    while offset + 8 <= image.count {
+      // SAFETY: the loop's condition keeps eight bytes in bounds.
+      let word = unsafe image.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+      sum.add(offset == ImageFormat.checksumOffset ? 0 : word)
+      offset += 8
+    }
+    return sum.value
+  }
+}
+
+/// The hash of host names: from the last byte to the first, so that one pass over a host yields the hash
+/// of each of its suffixes.
+struct HostHash {
+  private var state: UInt32 = 2_166_136_261
+
+  @inline(__always)
+  mutating func add(_ lowercase: UInt8) {
+    state = (state ^ UInt32(lowercase)) &* 16_777_619
+  }
+
+  @inline(__always)
+  var value: UInt32 {
+    let mixed = (state ^ (state >> 15)) &* 0x2C1B_3C6D
+    return mixed ^ (mixed >> 13)
+  }
+}
+
+@inline(__always)
+func lowercased(_ byte: UInt8) -> UInt8 {
+  byte &- 65 < 26 ? byte | 0x20 : byte
+}
