@@ -19,10 +19,10 @@ extern "C" cre2_regex *cre2_compile(const char *pattern, size_t length, int case
   return r;
 }
 extern "C" int cre2_full_match(const cre2_regex *r, const char *text, size_t length) {
-  return re2::RE2::FullMatchN(re2::StringPiece(text, length), r->re, nullptr, 0) ? 1 : 0;
+  return re2::RE2::FullMatchN(re2::StringPiece(length ? text : "", length), r->re, nullptr, 0) ? 1 : 0;
 }
 extern "C" int cre2_partial_match(const cre2_regex *r, const char *text, size_t length) {
-  return re2::RE2::PartialMatchN(re2::StringPiece(text, length), r->re, nullptr, 0) ? 1 : 0;
+  return re2::RE2::PartialMatchN(re2::StringPiece(length ? text : "", length), r->re, nullptr, 0) ? 1 : 0;
 }
 extern "C" size_t cre2_required_prefix(const cre2_regex *r, char *out, size_t size) {
   // Every full match lies between the two, so it shares what they have in common.

@@ -160,16 +160,10 @@ enum EntryFlag {
   static let unconditional: UInt8 = 2
 }
 
-enum MethodCode {
-  static let any: UInt8 = 255
-  /// Compared as bytes.
-  static let token: UInt8 = 254
-}
-
 struct EntryRecord {
   var pathKind: UInt8 = PathKind.any
-  /// `MethodCode`.
-  var method: UInt8 = MethodCode.any
+  /// 1: only `methodToken`.
+  var hasMethod: UInt8 = 0
   var flags: UInt8 = 0
   var reserved: UInt8 = 0
   /// Length of the matched prefix; `none`: the whole path.

@@ -1,0 +1,376 @@
+/// The routing image of a table. Deterministic: equal sources give equal bytes.
+///
+/// Throws what is wrong with the source and where; `RuleSource.problem`, `EntrySource.problem` and
+/// `BackendSource.problem` tell the same of one piece beforehand.
+public func compile(_ source: TableSource) throws(TableError) -> [UInt8] {
+  var compiler = Compiler(source: source)
+  try compiler.run()
+  return try compiler.image.finish(revision: source.revision)
+}
+
+private struct Compiler {
+  let source: TableSource
+  var image = ImageBuilder()
+  /// Trees by their entries: virtual hosts with equal entries share one.
+  var trees: [[EntrySource]: (entries: Run, nodes: Run)] = [:]
+
+  init(source: TableSource) {
+    self.source = source
+  }
+
+  mutating func run() throws(TableError) {
+    for (index, backend) in source.backends.enumerated() { try add(backend, at: "backends[\(index)]") }
+    for certificate in source.certificates {
+      image.certificates.append(
+        CertificateRecord(
+          name: image.intern(certificate.name), chainPEM: image.intern(certificate.chainPEM),
+          keyPEM: image.intern(certificate.keyPEM)))
+    }
+    for (index, rule) in source.rules.enumerated() { try add(rule, at: "rules[\(index)]") }
+    try checkSockets()
+    // Listeners of a socket, and virtual hosts of a listener, lie side by side.
+    var firstListener = 0
+    for socket in source.sockets {
+      try add(socket, listenersAt: firstListener)
+      firstListener += socket.listeners.count
+    }
+    for (index, socket) in source.sockets.enumerated() {
+      for (number, listener) in socket.listeners.enumerated() {
+        try add(listener, socket: index, at: "sockets[\(index)].listeners[\(number)]")
+      }
+    }
+  }
+
+  // MARK: backends and rules
+
+  private mutating func add(_ backend: BackendSource, at location: String) throws(TableError) {
+    if let problem = backend.problem { throw problem.within(location) }
+    let first = image.endpoints.count
+    for endpoint in backend.endpoints {
+      let flags =
+        (endpoint.isReady ? EndpointFlag.ready : 0)
+        | (endpoint.isTerminating ? EndpointFlag.terminating : 0)
+      image.endpoints.append(
+        EndpointRecord(
+          address: image.intern(endpoint.address), port: endpoint.port, weight: endpoint.weight,
+          flags: flags))
+    }
+    image.backends.append(
+      BackendRecord(
+        id: image.intern(backend.id), proto: backend.proto.rawValue,
+        endpoints: image.run(first, backend.endpoints.count)))
+  }
+
+  private mutating func add(_ rule: RuleSource, at location: String) throws(TableError) {
+    if let problem = rule.problem { throw problem.within(location) }
+    var record = RuleRecord()
+    record.provenance = image.intern(rule.provenance)
+    record.isGRPC = rule.isGRPC ? 1 : 0
+    record.requestTimeout = rule.requestTimeout
+    record.backendTimeout = rule.backendTimeout
+    record.requestHeaders = image.intern(rule.requestHeaders)
+    record.responseHeaders = image.intern(rule.responseHeaders)
+    record.rewriteHost = image.intern(rule.rewrite?.host ?? "")
+    (record.rewritePathKind, record.rewritePath) = add(rule.rewrite?.path)
+    switch rule.action {
+    case .forward(let backends):
+      record.action = ActionCode.forward
+      try add(backends, to: &record, at: location)
+    case .redirect(let redirect):
+      record.action = ActionCode.redirect
+      add(redirect, to: &record)
+    case .respond(let status, let reason):
+      record.action = ActionCode.respond
+      record.status = status
+      record.reason = image.intern(reason)
+    }
+    image.rules.append(record)
+  }
+
+  private mutating func add(
+    _ backends: [WeightedBackend], to record: inout RuleRecord, at location: String
+  ) throws(TableError) {
+    var sum: UInt32 = 0
+    record.backends = image.run(image.weightedBackends.count, backends.count)
+    for (index, backend) in backends.enumerated() {
+      if let target = backend.backend, !source.backends.indices.contains(target) {
+        throw TableError(
+          "\(location).backends[\(index)]",
+          "backend \(target) is not among the \(source.backends.count) of the table")
+      }
+      sum += backend.weight
+      image.weightedBackends.append(
+        WeightedRecord(
+          backend: backend.backend.map { UInt32(clamping: $0) } ?? ImageFormat.none,
+          weight: backend.weight, cumulative: sum,
+          requestHeaders: image.intern(backend.requestHeaders),
+          responseHeaders: image.intern(backend.responseHeaders)))
+    }
+    record.totalWeight = sum
+  }
+
+  private mutating func add(_ redirect: RedirectSource, to record: inout RuleRecord) {
+    record.status = redirect.status
+    record.redirectScheme = image.intern(asciiLowercased(redirect.scheme ?? ""))
+    record.redirectHost = image.intern(redirect.host ?? "")
+    (record.redirectPathKind, record.redirectPath) = add(redirect.path)
+    switch redirect.port {
+    case .automatic: record.redirectPortKind = RedirectPortCode.automatic
+    case .fromRequest: record.redirectPortKind = RedirectPortCode.fromRequest
+    case .schemeDefault: record.redirectPortKind = RedirectPortCode.schemeDefault
+    case .number(let port):
+      record.redirectPortKind = RedirectPortCode.number
+      record.redirectPort = port
+    }
+  }
+
+  private mutating func add(_ path: PathRewrite?) -> (UInt8, StringRef) {
+    switch path {
+    case nil: (PathRewriteCode.none, StringRef())
+    case .replaceFull(let text): (PathRewriteCode.full, image.intern(text))
+    case .replaceSegmentPrefix(let text): (PathRewriteCode.segmentPrefix, image.intern(text))
+    case .replaceStringPrefix(let text): (PathRewriteCode.stringPrefix, image.intern(text))
+    }
+  }
+
+  // MARK: sockets, listeners, virtual hosts
+
+  private func checkSockets() throws(TableError) {
+    var taken: [String: Int] = [:]
+    for (index, socket) in source.sockets.enumerated() where socket.bindPort != 0 {
+      let key = "\(socket.address):\(socket.bindPort)"
+      if let other = taken.updateValue(index, forKey: key) {
+        throw TableError("sockets[\(index)]", "\(key) is already bound by sockets[\(other)]")
+      }
+    }
+  }
+
+  private mutating func add(_ socket: SocketSource, listenersAt first: Int) throws(TableError) {
+    let location = "sockets[\(image.sockets.count)]"
+    var record = SocketRecord()
+    record.address = image.intern(socket.address)
+    record.port = socket.port
+    record.bindPort = socket.bindPort
+    record.kind = socket.kind.rawValue
+    record.listeners = image.run(first, socket.listeners.count)
+    var patterns: [(pattern: HostPattern, target: Int)] = []
+    for (index, listener) in socket.listeners.enumerated() {
+      let pattern = try HostPattern(
+        listener.hostname, oneLabel: listener.wildcardIsOneLabel,
+        at: "\(location).listeners[\(index)].hostname")
+      patterns.append((pattern, first + index))
+    }
+    try checkDistinct(patterns.map(\.pattern), at: "\(location).listeners")
+    record.hosts = image.addHostTable(patterns)
+    record.tls = image.run(image.tlsBindings.count, socket.tls.count)
+    for (index, binding) in socket.tls.enumerated() {
+      try add(binding, kind: socket.kind, at: "\(location).tls[\(index)]")
+    }
+    image.sockets.append(record)
+  }
+
+  private mutating func add(
+    _ binding: TLSBinding, kind: SocketKind, at location: String
+  ) throws(TableError) {
+    guard kind == .https else {
+      throw TableError(location, "the socket is no https socket and takes no certificate")
+    }
+    guard source.certificates.indices.contains(binding.certificate) else {
+      throw TableError(
+        location,
+        "certificate \(binding.certificate) is not among the \(source.certificates.count) of the table")
+    }
+    let names = try binding.names.map { (name) throws(TableError) in
+      try HostPattern(name, oneLabel: true, at: location).text
+    }
+    let first = image.names.count
+    for name in names { image.names.append(image.intern(name)) }
+    image.tlsBindings.append(
+      TLSBindingRecord(
+        names: image.run(first, names.count), certificate: UInt32(clamping: binding.certificate)))
+  }
+
+  private mutating func add(
+    _ listener: ListenerSource, socket: Int, at location: String
+  ) throws(TableError) {
+    let hostname = try HostPattern(
+      listener.hostname, oneLabel: listener.wildcardIsOneLabel, at: "\(location).hostname")
+    let first = image.virtualHosts.count
+    var patterns: [(pattern: HostPattern, target: Int)] = []
+    for (index, virtualHost) in listener.virtualHosts.enumerated() {
+      let place = "\(location).virtualHosts[\(index)]"
+      let pattern = try HostPattern(
+        virtualHost.pattern, oneLabel: virtualHost.wildcardIsOneLabel, at: "\(place).pattern")
+      patterns.append((pattern, first + index))
+      let tree = try tree(of: virtualHost.entries, at: place)
+      image.virtualHosts.append(
+        VirtualHostRecord(
+          pattern: image.intern(pattern.text), listener: UInt32(clamping: image.listeners.count),
+          entries: tree.entries, nodes: tree.nodes))
+    }
+    try checkDistinct(patterns.map(\.pattern), at: "\(location).virtualHosts")
+    image.listeners.append(
+      ListenerRecord(
+        name: image.intern(listener.name), hostname: image.intern(hostname.text),
+        socket: UInt32(clamping: socket),
+        virtualHosts: image.run(first, listener.virtualHosts.count),
+        hosts: image.addHostTable(patterns)))
+  }
+
+  private func checkDistinct(_ patterns: [HostPattern], at location: String) throws(TableError) {
+    var seen: [HostPattern: Int] = [:]
+    for (index, pattern) in patterns.enumerated() {
+      if let other = seen.updateValue(index, forKey: pattern) {
+        throw TableError(
+          "\(location)[\(index)]", "host \(pattern.text) is already that of \(location)[\(other)]")
+      }
+    }
+  }
+
+  // MARK: entries
+
+  private mutating func tree(
+    of entries: [EntrySource], at location: String
+  ) throws(TableError) -> (entries: Run, nodes: Run) {
+    if let known = trees[entries] { return known }
+    let first = image.entries.count
+    var keys: [PathTreeBuilder.Key] = []
+    for (index, entry) in entries.enumerated() {
+      let place = "\(location).entries[\(index)]"
+      if let problem = entry.problem { throw problem.within(place) }
+      guard source.rules.indices.contains(entry.rule) else {
+        throw TableError(place, "rule \(entry.rule) is not among the \(source.rules.count) of the table")
+      }
+      try add(entry, keys: &keys, at: place)
+    }
+    let flags = image.entries[first...].map(\.flags)
+    var builder = PathTreeBuilder(keys: keys) { entry in
+      flags[Int(entry) - first] & EntryFlag.unconditional != 0
+    }
+    let nodes = builder.build(into: &image)
+    let tree = (entries: image.run(first, entries.count), nodes: nodes)
+    trees[entries] = tree
+    return tree
+  }
+
+  private mutating func add(
+    _ entry: EntrySource, keys: inout [PathTreeBuilder.Key], at location: String
+  ) throws(TableError) {
+    var record = EntryRecord()
+    let number = UInt32(clamping: image.entries.count)
+    try addPath(of: entry, to: &record, number: number, keys: &keys, at: location)
+    if let method = entry.method {
+      record.hasMethod = 1
+      record.methodToken = image.intern(method)
+    }
+    var predicates: [PredicateRecord] = []
+    for match in entry.headers { predicates.append(predicate(match, of: PredicateSubject.header)) }
+    for match in entry.queryParameters {
+      predicates.append(predicate(match, of: PredicateSubject.queryParameter))
+    }
+    if let authority = entry.authority {
+      predicates.append(predicate(authority, of: PredicateSubject.authority))
+    }
+    record.predicates = image.intern(predicates)
+    record.rule = UInt32(clamping: entry.rule)
+    if entry.method == nil, predicates.isEmpty, record.pathRegex == ImageFormat.none,
+      record.flags & EntryFlag.comparePath == 0
+    {
+      record.flags |= EntryFlag.unconditional
+    }
+    image.entries.append(record)
+  }
+
+  private mutating func addPath(
+    of entry: EntrySource, to record: inout EntryRecord, number: UInt32,
+    keys: inout [PathTreeBuilder.Key], at location: String
+  ) throws(TableError) {
+    typealias Key = PathTreeBuilder.Key
+    var text: [UInt8] = []
+    switch entry.path {
+    case .any:
+      keys.append(Key(bytes: [], entry: number, onlyAtEnd: false))
+      return
+    case .regex(let pattern):
+      record.pathKind = PathKind.regex
+      record.pathRegex = image.intern(regex: pattern, ignoreCase: entry.pathIgnoresCase)
+      record.path = image.intern(pattern)
+      record.matchedLength = ImageFormat.none
+      let regex = try Regex(pattern, ignoreCase: entry.pathIgnoresCase, at: location)
+      keys.append(Key(bytes: regex.requiredPrefix, entry: number, onlyAtEnd: false))
+      return
+    case .exact(let path):
+      text = Array(path.utf8)
+      record.pathKind = PathKind.exact
+      record.matchedLength = ImageFormat.none
+    case .stringPrefix(let path):
+      text = Array(path.utf8)
+      record.pathKind = PathKind.stringPrefix
+      record.matchedLength = UInt32(clamping: text.count)
+    case .segmentPrefix(let path):
+      text = Array(path.utf8)
+      while text.last == UInt8(ascii: "/") { text.removeLast() }
+      record.pathKind = PathKind.segmentPrefix
+      record.matchedLength = UInt32(clamping: text.count)
+    }
+    record.path = image.intern(text)
+    if entry.pathIgnoresCase, let letter = text.firstIndex(where: { isLetter($0) }) {
+      record.flags |= EntryFlag.comparePath
+      keys.append(Key(bytes: Array(text[..<letter]), entry: number, onlyAtEnd: false))
+      return
+    }
+    switch entry.path {
+    case .segmentPrefix where !text.isEmpty:
+      keys.append(Key(bytes: text, entry: number, onlyAtEnd: true))
+      keys.append(Key(bytes: text + [UInt8(ascii: "/")], entry: number, onlyAtEnd: false))
+    case .exact:
+      keys.append(Key(bytes: text, entry: number, onlyAtEnd: true))
+    default:
+      keys.append(Key(bytes: text, entry: number, onlyAtEnd: false))
+    }
+  }
+
+  private mutating func predicate(_ match: ValueMatch, of subject: UInt8) -> PredicateRecord {
+    var record = PredicateRecord()
+    record.subject = subject
+    if subject == PredicateSubject.header {
+      let name = asciiLowercased(match.name)
+      if name == Array("host".utf8) || name == Array(":authority".utf8) {
+        record.subject = PredicateSubject.authority
+      } else {
+        record.name = image.intern(name)
+      }
+    } else if subject == PredicateSubject.queryParameter {
+      record.name = image.intern(match.name)
+    }
+    if match.ignoreCase { record.flags |= PredicateFlag.ignoreCase }
+    if match.invert { record.flags |= PredicateFlag.invert }
+    if match.missingIsEmpty { record.flags |= PredicateFlag.missingIsEmpty }
+    switch match.test {
+    case .exact(let value):
+      record.test = PredicateTest.exact
+      record.value = image.intern(value)
+    case .prefix(let value):
+      record.test = PredicateTest.prefix
+      record.value = image.intern(value)
+    case .regex(let pattern):
+      record.test = PredicateTest.regex
+      record.value = image.intern(pattern)
+      record.regex = image.intern(regex: pattern, ignoreCase: match.ignoreCase)
+    case .present: record.test = PredicateTest.present
+    case .absent: record.test = PredicateTest.absent
+    }
+    return record
+  }
+}
+
+private func isLetter(_ byte: UInt8) -> Bool {
+  (byte | 0x20) &- UInt8(ascii: "a") < 26
+}
+
+extension TableError {
+  /// The same error, seen from further out.
+  fileprivate func within(_ outer: String) -> TableError {
+    TableError("\(outer).\(location)", message)
+  }
+}

@@ -1,0 +1,227 @@
+// The proofs of the single sections. Each loop runs over its section once.
+
+extension ImageVerifier {
+  mutating func run() throws(ImageError) {
+    try checkSockets()
+    try checkListeners()
+    try checkVirtualHosts()
+    try checkEntries()
+    try checkPredicates()
+    try checkRules()
+    try checkBackends()
+    try checkHeaderOperations()
+    try checkCertificates()
+    for index in 0..<count(of: .regexes) {
+      let record = record(.regexes, index, as: RegexRecord.self)
+      try check(text: record.pattern, place(.regexes, index, "pattern"))
+    }
+  }
+
+  private mutating func checkSockets() throws(ImageError) {
+    for index in 0..<count(of: .sockets) {
+      let record = record(.sockets, index, as: SocketRecord.self)
+      try check(text: record.address, .visible, place(.sockets, index, "address"))
+      try require(record.kind <= 1, .badValue, place(.sockets, index, "kind"))
+      try check(record.listeners, in: .listeners, place(.sockets, index, "listeners"))
+      try check(record.tls, in: .tlsBindings, place(.sockets, index, "tls"))
+      try check(
+        record.hosts, targets: record.listeners, place(.sockets, index, "hosts"))
+      for number in 0..<Int(record.listeners.count) {
+        let listener = self.record(
+          .listeners, Int(record.listeners.first) + number, as: ListenerRecord.self)
+        try require(
+          Int(listener.socket) == index, .badReference, place(.sockets, index, "listeners"))
+      }
+    }
+  }
+
+  private mutating func checkListeners() throws(ImageError) {
+    for index in 0..<count(of: .listeners) {
+      let record = record(.listeners, index, as: ListenerRecord.self)
+      try check(text: record.name, place(.listeners, index, "name"))
+      try check(text: record.hostname, .visible, place(.listeners, index, "hostname"))
+      try check(index: record.socket, in: .sockets, place(.listeners, index, "socket"))
+      try check(record.virtualHosts, in: .virtualHosts, place(.listeners, index, "virtualHosts"))
+      try check(
+        record.hosts, targets: record.virtualHosts, place(.listeners, index, "hosts"))
+    }
+  }
+
+  /// The targets are within the run; the slots are a table in which every key can be found and every
+  /// search ends. Two tables that share slots are refused, which keeps the work linear.
+  private mutating func check(
+    _ table: HostTable, targets: Run, _ at: @autoclosure () -> String
+  ) throws(ImageError) {
+    func isTarget(_ target: UInt32) -> Bool {
+      target >= targets.first && target - targets.first < targets.count
+    }
+    try require(table.any == ImageFormat.none || isTarget(table.any), .badReference, "\(at()).any")
+    try require(table.hasWildcards <= 1, .badValue, "\(at()).hasWildcards")
+    try check(table.slots, in: .hostSlots, "\(at()).slots")
+    let capacity = Int(table.slots.count)
+    if capacity == 0 { return }
+    try require(capacity & (capacity - 1) == 0, .badValue, "\(at()).slots: \(capacity) of them")
+    try claim(hostSlots: table.slots, "\(at()).slots")
+    let first = Int(table.slots.first)
+    var empty = -1
+    for index in 0..<capacity
+    where record(.hostSlots, first + index, as: HostSlot.self).kind == HostSlotKind.empty {
+      empty = index
+      break
+    }
+    try require(empty >= 0, .badValue, "\(at()).slots: none is empty")
+    // From an empty slot round to it: a used slot may lie only as far behind its home as used slots do.
+    var used = 0
+    for step in 1...capacity {
+      let index = (empty + step) & (capacity - 1)
+      let slot = record(.hostSlots, first + index, as: HostSlot.self)
+      if slot.kind == HostSlotKind.empty {
+        used = 0
+        continue
+      }
+      let where_ = "hostSlots[\(first + index)]"
+      try require(slot.kind <= HostSlotKind.oneLabelWildcard, .badValue, "\(where_).kind")
+      try require(isTarget(slot.target), .badReference, "\(where_).target")
+      let key = StringRef(offset: slot.offset, length: UInt32(slot.length))
+      try require(
+        (1...ImageFormat.maximumHostLength).contains(Int(slot.length)), .badValue,
+        "\(where_).length")
+      try check(text: key, .lowercase, "\(where_).key")
+      var hash = HostHash()
+      for unsafe byte in unsafe text(key).reversed() { hash.add(byte) }
+      try require(hash.value == slot.hash, .badOrder, "\(where_).hash")
+      let distance = (index - Int(hash.value)) & (capacity - 1)
+      try require(distance <= used, .badOrder, "\(where_): not where its key is looked for")
+      used += 1
+    }
+  }
+
+  private mutating func checkVirtualHosts() throws(ImageError) {
+    // Trees are shared by equal virtual hosts; each is proved once.
+    var trees: Set<TreeKey> = []
+    var provedNodes = 0
+    let descents = descentsOfCandidates()
+    for index in 0..<count(of: .virtualHosts) {
+      let record = record(.virtualHosts, index, as: VirtualHostRecord.self)
+      try check(text: record.pattern, .visible, place(.virtualHosts, index, "pattern"))
+      try check(index: record.listener, in: .listeners, place(.virtualHosts, index, "listener"))
+      try check(record.entries, in: .entries, place(.virtualHosts, index, "entries"))
+      try check(record.nodes, in: .nodes, place(.virtualHosts, index, "nodes"))
+      try require(record.nodes.count > 0, .badValue, place(.virtualHosts, index, "nodes"))
+      if !trees.insert(TreeKey(entries: record.entries, nodes: record.nodes)).inserted { continue }
+      provedNodes += Int(record.nodes.count)
+      try require(
+        provedNodes <= count(of: .nodes), .badReference,
+        "\(place(.virtualHosts, index, "nodes")): trees overlap")
+      for node in 0..<Int(record.nodes.count) {
+        try checkNode(Int(record.nodes.first) + node, of: record, descents: descents)
+      }
+    }
+  }
+
+  private func checkNode(
+    _ index: Int, of host: VirtualHostRecord, descents: [UInt32]
+  ) throws(ImageError) {
+    let node = record(.nodes, index, as: NodeRecord.self)
+    try check(text: node.label, place(.nodes, index, "label"))
+    try check(node.atEnd, of: host.entries, descents, place(.nodes, index, "atEnd"))
+    try check(node.passing, of: host.entries, descents, place(.nodes, index, "passing"))
+    if node.children.count == 0 { return }
+    let limit = Int(host.nodes.first) + Int(host.nodes.count)
+    try require(node.children.count <= 256, .badValue, place(.nodes, index, "children"))
+    // Behind their parent: no cycle can be.
+    try require(
+      Int(node.children.first) > index
+        && Int(node.children.count) <= limit - min(limit, Int(node.children.first)),
+      .badReference, place(.nodes, index, "children"))
+    let first = StringRef(offset: node.childBytes, length: node.children.count)
+    try check(text: first, place(.nodes, index, "childBytes"))
+    let bytes = unsafe text(first)
+    for child in 0..<Int(node.children.count) {
+      let label = record(.nodes, Int(node.children.first) + child, as: NodeRecord.self).label
+      try check(text: label, place(.nodes, Int(node.children.first) + child, "label"))
+      try require(
+        label.length > 0 && (unsafe text(label)[0] == bytes[child]), .badOrder,
+        place(.nodes, index, "childBytes"))
+      try require(
+        child == 0 || (unsafe bytes[child - 1] < bytes[child]), .badOrder,
+        place(.nodes, index, "childBytes"))
+    }
+  }
+
+  /// How often the candidates fell up to each place: a run rises throughout when both ends fell as often.
+  private func descentsOfCandidates() -> [UInt32] {
+    var descents: [UInt32] = []
+    descents.reserveCapacity(count(of: .candidates))
+    var last: UInt32 = 0
+    var sum: UInt32 = 0
+    for index in 0..<count(of: .candidates) {
+      let candidate = record(.candidates, index, as: UInt32.self)
+      if index > 0, candidate <= last { sum += 1 }
+      descents.append(sum)
+      last = candidate
+    }
+    return descents
+  }
+
+  private func check(
+    _ list: CandidateList, of entries: Run, _ descents: [UInt32], _ at: @autoclosure () -> String
+  ) throws(ImageError) {
+    func isEntry(_ candidate: UInt32) -> Bool {
+      candidate >= entries.first && candidate - entries.first < entries.count
+    }
+    if list.count == 0 { return }
+    if list.count == 1 {
+      try require(isEntry(list.first), .badReference, at())
+      return
+    }
+    try check(Run(first: list.first, count: list.count), in: .candidates, at())
+    let first = Int(list.first)
+    let last = first + Int(list.count) - 1
+    try require(descents[first] == descents[last], .badOrder, at())
+    try require(
+      isEntry(record(.candidates, first, as: UInt32.self))
+        && isEntry(record(.candidates, last, as: UInt32.self)), .badReference, at())
+  }
+
+  private mutating func checkEntries() throws(ImageError) {
+    for index in 0..<count(of: .entries) {
+      let record = record(.entries, index, as: EntryRecord.self)
+      try require(record.pathKind <= PathKind.regex, .badValue, place(.entries, index, "pathKind"))
+      try require(record.hasMethod <= 1, .badValue, place(.entries, index, "hasMethod"))
+      try require(
+        record.matchedLength == ImageFormat.none
+          || Int(record.matchedLength) <= ImageFormat.maximumLength, .badValue,
+        place(.entries, index, "matchedLength"))
+      try check(text: record.path, place(.entries, index, "path"))
+      try check(
+        index: record.pathRegex, in: .regexes, orNone: true, place(.entries, index, "pathRegex"))
+      try check(text: record.methodToken, .token, place(.entries, index, "methodToken"))
+      try check(record.predicates, in: .predicates, place(.entries, index, "predicates"))
+      try check(index: record.rule, in: .rules, place(.entries, index, "rule"))
+    }
+  }
+
+  private mutating func checkPredicates() throws(ImageError) {
+    for index in 0..<count(of: .predicates) {
+      let record = record(.predicates, index, as: PredicateRecord.self)
+      try require(
+        record.subject <= PredicateSubject.authority && record.test <= PredicateTest.absent
+          && record.flags < 8, .badValue, "predicates[\(index)]")
+      if record.subject == PredicateSubject.header {
+        try check(text: record.name, .lowercase, place(.predicates, index, "name"))
+      } else {
+        try check(text: record.name, place(.predicates, index, "name"))
+      }
+      try check(text: record.value, place(.predicates, index, "value"))
+      try check(
+        index: record.regex, in: .regexes, orNone: record.test != PredicateTest.regex,
+        place(.predicates, index, "regex"))
+    }
+  }
+}
+
+private struct TreeKey: Hashable {
+  var entries: Run
+  var nodes: Run
+}
