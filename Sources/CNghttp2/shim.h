@@ -1,3 +1,6 @@
 #pragma once
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/types.h>
 #include <nghttp2/nghttp2.h>

@@ -1,0 +1,294 @@
+internal import CNghttp2
+internal import HTTPSemantics
+
+// SAFETY of this file: the library calls these with the user data of the session, which is a live `SessionState`, with
+// frames and bytes that are valid during the call, and with stream user data that is a live `StreamState`.
+
+/// The callbacks only append events and keep books, so that nothing of the caller runs inside the library.
+func setCallbacks(_ callbacks: OpaquePointer) {
+  unsafe nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks) { _, header, data in
+    unsafe didBeginFrame(sessionState(data), header.unsafelyUnwrapped)
+  }
+  unsafe nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks) { session, frame, data in
+    unsafe didBeginHeaders(sessionState(data), frame.unsafelyUnwrapped)
+  }
+  unsafe nghttp2_session_callbacks_set_on_header_callback(callbacks) {
+    _, frame, name, nameCount, value, valueCount, flags, data in
+    let state = unsafe sessionState(data)
+    guard let block = unsafe state.pointee.block else { return 0 }
+    let hidden = flags & UInt8(NGHTTP2_NV_FLAG_NO_INDEX.rawValue) != 0
+    unsafe block.pointee.append(
+      name.unsafelyUnwrapped, nameCount, value.unsafelyUnwrapped, valueCount, hidden: hidden,
+      limits: state.pointee.limits)
+    return 0
+  }
+  unsafe nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks) { _, _, _, _, _, _, _, _ in
+    // The library would skip the field; a message with an invalid one is refused as a whole.
+    NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue
+  }
+  unsafe nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks) { _, frame, data in
+    unsafe didReceiveFrame(sessionState(data), frame.unsafelyUnwrapped)
+  }
+  unsafe nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks) { _, _, id, bytes, count, data in
+    unsafe didReceiveData(sessionState(data), id, bytes.unsafelyUnwrapped, count)
+    return 0
+  }
+  unsafe nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks) { _, frame, error, data in
+    unsafe didRefuseFrame(sessionState(data), frame.unsafelyUnwrapped, error)
+    return 0
+  }
+  unsafe nghttp2_session_callbacks_set_on_stream_close_callback(callbacks) { session, id, code, data in
+    unsafe didCloseStream(sessionState(data), id, code)
+    return 0
+  }
+  unsafe nghttp2_session_callbacks_set_on_frame_send_callback(callbacks) { _, frame, data in
+    unsafe didSendFrame(sessionState(data), frame.unsafelyUnwrapped)
+  }
+  unsafe nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks) { _, frame, error, data in
+    unsafe didNotSendFrame(sessionState(data), frame.unsafelyUnwrapped, error)
+    return 0
+  }
+  unsafe nghttp2_session_callbacks_set_send_data_callback(callbacks) { _, frame, header, count, source, data in
+    unsafe sendData(
+      sessionState(data), frame.unsafelyUnwrapped, header.unsafelyUnwrapped, count, source.unsafelyUnwrapped)
+  }
+}
+
+@inline(__always)
+private func sessionState(_ data: UnsafeMutableRawPointer?) -> UnsafeMutablePointer<SessionState> {
+  unsafe data.unsafelyUnwrapped.assumingMemoryBound(to: SessionState.self)
+}
+
+/// Counts a frame that a peer may not send without bound; non-zero ends the session.
+private func count(_ state: UnsafeMutablePointer<SessionState>, _ limit: HTTP2Limit) -> Int32 {
+  let inbox = unsafe state.pointee.inbox
+  let now = unsafe inbox.pointee.nowMilliseconds
+  let limits = unsafe state.pointee.limits
+  guard unsafe state.pointee.flood.count(limit, limits.pointee, now: now) else { return 0 }
+  unsafe killSession(state, HTTP2ErrorCode.enhanceYourCalm, limit)
+  return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue
+}
+
+private func didBeginFrame(
+  _ state: UnsafeMutablePointer<SessionState>, _ header: UnsafePointer<nghttp2_frame_hd>
+) -> Int32 {
+  if unsafe state.pointee.inbox.pointee.debugLog != nil { unsafe logFrame(state, header.pointee, isSent: false) }
+  // A dead session only waits for its GOAWAY to go out.
+  if unsafe state.pointee.isDead { return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue }
+  let endStream = UInt8(NGHTTP2_FLAG_END_STREAM.rawValue)
+  switch unsafe nghttp2_frame_type(UInt32(header.pointee.type)) {
+  case NGHTTP2_DATA:
+    if unsafe header.pointee.length == 0 && header.pointee.flags & endStream == 0 {
+      return unsafe count(state, .emptyData)
+    }
+    return 0
+  case NGHTTP2_RST_STREAM: return unsafe count(state, .resetsReceived)
+  case NGHTTP2_PING: return unsafe count(state, .pings)
+  case NGHTTP2_SETTINGS: return unsafe count(state, .settings)
+  case NGHTTP2_PRIORITY: return unsafe count(state, .priorities)
+  case NGHTTP2_WINDOW_UPDATE: return unsafe count(state, .windowUpdates)
+  default: return 0
+  }
+}
+
+private func didBeginHeaders(
+  _ state: UnsafeMutablePointer<SessionState>, _ frame: UnsafePointer<nghttp2_frame>
+) -> Int32 {
+  let id = unsafe frame.pointee.hd.stream_id
+  if unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST {
+    let stream = unsafe addStream(state, id)
+    unsafe _ = nghttp2_session_set_stream_user_data(state.pointee.session, id, stream)
+  }
+  unsafe SessionState.beginBlock(state, id)
+  return 0
+}
+
+private func didReceiveFrame(
+  _ state: UnsafeMutablePointer<SessionState>, _ frame: UnsafePointer<nghttp2_frame>
+) -> Int32 {
+  let header = unsafe frame.pointee.hd
+  let inbox = unsafe state.pointee.inbox
+  switch nghttp2_frame_type(UInt32(header.type)) {
+  case NGHTTP2_HEADERS:
+    unsafe didReceiveHead(state, header)
+  case NGHTTP2_DATA:
+    if header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0 { unsafe didReceiveEnd(state, header.stream_id) }
+  case NGHTTP2_RST_STREAM:
+    guard let stream = unsafe findStream(state, header.stream_id), unsafe stream.pointee.isAnnounced else { return 0 }
+    let event = unsafe InboxState.append(inbox, .reset, header.stream_id, stream)
+    unsafe event.pointee.errorCode = frame.pointee.rst_stream.error_code
+  case NGHTTP2_SETTINGS:
+    if header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 { unsafe _ = InboxState.append(inbox, .settings, 0, nil) }
+  case NGHTTP2_PING:
+    let isAnswer = header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) != 0
+    if unsafe isAnswer && state.pointee.awaitsPing { unsafe submitFinalGoAway(state) }
+  case NGHTTP2_GOAWAY:
+    let event = unsafe InboxState.append(inbox, .goAway, frame.pointee.goaway.last_stream_id, nil)
+    unsafe event.pointee.errorCode = frame.pointee.goaway.error_code
+  default: break
+  }
+  return 0
+}
+
+private func didReceiveHead(_ state: UnsafeMutablePointer<SessionState>, _ header: nghttp2_frame_hd) {
+  guard let block = unsafe state.pointee.block else { return }
+  defer { unsafe SessionState.dropBlock(state) }
+  guard let stream = unsafe findStream(state, header.stream_id) else { return }
+  let id = header.stream_id
+  let inbox = unsafe state.pointee.inbox
+  let endStream = header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
+  if unsafe block.pointee.overflow != .none {
+    unsafe refuseBlock(state, stream, block.pointee.overflow)
+    return
+  }
+  if unsafe stream.pointee.hasFinalHead {
+    let trailers = unsafe SessionState.makeTrailers(state, block)
+    let event = unsafe InboxState.append(inbox, .trailers, id, stream)
+    unsafe event.pointee.endStream = true
+    unsafe event.pointee.head = UnsafeMutableRawPointer(trailers)
+  } else if unsafe state.pointee.isServer {
+    guard let head = unsafe SessionState.makeRequestHead(state, block, endStream: endStream) else {
+      unsafe refuseStream(state, stream, HTTP2ErrorCode.protocolError, .none)
+      return
+    }
+    unsafe stream.pointee.hasFinalHead = true
+    unsafe stream.pointee.isAnnounced = true
+    unsafe state.pointee.activeStreams &+= 1
+    let event = unsafe InboxState.append(inbox, .requestHead, id, stream)
+    unsafe event.pointee.endStream = endStream
+    unsafe event.pointee.head = UnsafeMutableRawPointer(head)
+  } else {
+    let head = unsafe SessionState.makeResponseHead(state, block, endStream: endStream)
+    let isInterim = unsafe head.pointee.isInterim
+    unsafe stream.pointee.hasFinalHead = !isInterim
+    let event = unsafe InboxState.append(inbox, isInterim ? .informational : .responseHead, id, stream)
+    unsafe event.pointee.endStream = endStream
+    unsafe event.pointee.head = UnsafeMutableRawPointer(head)
+  }
+}
+
+/// A request head beyond the limits is answered with 431 (RFC 6585 section 5); everything else is reset.
+private func refuseBlock(
+  _ state: UnsafeMutablePointer<SessionState>, _ stream: UnsafeMutablePointer<StreamState>, _ limit: HTTP2Limit
+) {
+  guard unsafe state.pointee.isServer && !stream.pointee.hasFinalHead else {
+    unsafe refuseStream(state, stream, HTTP2ErrorCode.enhanceYourCalm, limit)
+    return
+  }
+  var fields = unsafe HTTP2FieldList(state: state.pointee.inbox)
+  fields.append(name: "content-length", value: Bytes("0"))
+  let id = unsafe stream.pointee.id
+  unsafe _ = sendResponse(state, id, 431, fields, true)
+  unsafe resetStreamAfterEnd(state, id, HTTP2ErrorCode.noError)
+  unsafe appendMalformed(state, id, nil, HTTP2ErrorCode.enhanceYourCalm, limit)
+}
+
+private func refuseStream(
+  _ state: UnsafeMutablePointer<SessionState>, _ stream: UnsafeMutablePointer<StreamState>, _ code: UInt32,
+  _ limit: HTTP2Limit
+) {
+  let id = unsafe stream.pointee.id
+  unsafe _ = nghttp2_submit_rst_stream(state.pointee.session, UInt8(NGHTTP2_FLAG_NONE.rawValue), id, code)
+  unsafe appendMalformed(state, id, stream, code, limit)
+}
+
+private func appendMalformed(
+  _ state: UnsafeMutablePointer<SessionState>, _ id: Int32, _ stream: UnsafeMutablePointer<StreamState>?,
+  _ code: UInt32, _ limit: HTTP2Limit
+) {
+  let event = unsafe InboxState.append(state.pointee.inbox, .malformed, id, stream)
+  unsafe event.pointee.errorCode = code
+  unsafe event.pointee.limit = limit
+}
+
+private func didReceiveData(
+  _ state: UnsafeMutablePointer<SessionState>, _ id: Int32, _ bytes: UnsafePointer<UInt8>, _ count: Int
+) {
+  guard let stream = unsafe findStream(state, id), unsafe stream.pointee.isAnnounced else {
+    // Nobody is going to give this window back.
+    unsafe _ = nghttp2_session_consume(state.pointee.session, id, count)
+    return
+  }
+  unsafe stream.pointee.unconsumed &+= count
+  let event = unsafe InboxState.append(state.pointee.inbox, .data, id, stream)
+  unsafe event.pointee.bytes = Bytes(start: bytes, count: count)
+}
+
+private func didReceiveEnd(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32) {
+  guard let stream = unsafe findStream(state, id), unsafe stream.pointee.isAnnounced else { return }
+  let inbox = unsafe state.pointee.inbox
+  if unsafe inbox.pointee.eventCount > 0 {
+    let last = unsafe inbox.pointee.events + (inbox.pointee.eventCount - 1)
+    if unsafe last.pointee.kind == .data && last.pointee.stream == stream {
+      unsafe last.pointee.endStream = true
+      return
+    }
+  }
+  let event = unsafe InboxState.append(inbox, .endStream, id, stream)
+  unsafe event.pointee.endStream = true
+}
+
+private func didRefuseFrame(
+  _ state: UnsafeMutablePointer<SessionState>, _ frame: UnsafePointer<nghttp2_frame>, _ error: Int32
+) {
+  let (code, _) = meaning(ofLibraryError: error)
+  unsafe state.pointee.invalidCode = code
+  let id = unsafe frame.pointee.hd.stream_id
+  let stream = unsafe id == 0 ? nil : findStream(state, id)
+  if unsafe state.pointee.block?.pointee.streamID == id { unsafe SessionState.dropBlock(state) }
+  unsafe appendMalformed(state, id, stream, code, .none)
+}
+
+private func didCloseStream(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32, _ code: UInt32) {
+  guard let stream = unsafe findStream(state, id) else { return }
+  if unsafe state.pointee.block?.pointee.streamID == id { unsafe SessionState.dropBlock(state) }
+  let unread = unsafe stream.pointee.unconsumed
+  if unread > 0 {
+    unsafe stream.pointee.unconsumed = 0
+    unsafe _ = nghttp2_session_consume_connection(state.pointee.session, unread)
+  }
+  if unsafe stream.pointee.isAnnounced && !state.pointee.isDead {
+    let event = unsafe InboxState.append(state.pointee.inbox, .streamClosed, id, stream)
+    unsafe event.pointee.errorCode = code
+  }
+  unsafe _ = nghttp2_session_set_stream_user_data(state.pointee.session, id, nil)
+  unsafe releaseStream(state, stream)
+}
+
+private func didSendFrame(
+  _ state: UnsafeMutablePointer<SessionState>, _ frame: UnsafePointer<nghttp2_frame>
+) -> Int32 {
+  let header = unsafe frame.pointee.hd
+  if unsafe state.pointee.inbox.pointee.debugLog != nil { unsafe logFrame(state, header, isSent: true) }
+  switch nghttp2_frame_type(UInt32(header.type)) {
+  case NGHTTP2_HEADERS, NGHTTP2_DATA:
+    guard let stream = unsafe findStream(state, header.stream_id) else { return 0 }
+    if unsafe stream.pointee.isPending {
+      unsafe stream.pointee.isPending = false
+      unsafe state.pointee.pendingRequests &-= 1
+    }
+    guard header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0 else { return 0 }
+    unsafe stream.pointee.endSent = true
+    if unsafe stream.pointee.resetsAfterEnd { unsafe resetAfterEndNow(state, stream) }
+    return 0
+  case NGHTTP2_RST_STREAM:
+    let stream = unsafe findStream(state, header.stream_id)
+    if unsafe stream?.pointee.isResetByUs == true { return 0 }
+    unsafe _ = count(state, .resetsSent)
+    return 0
+  default: return 0
+  }
+}
+
+/// A head that cannot be sent (too large for the library, or the stream is gone) must not leave the stream hanging.
+private func didNotSendFrame(
+  _ state: UnsafeMutablePointer<SessionState>, _ frame: UnsafePointer<nghttp2_frame>, _ error: Int32
+) {
+  let header = unsafe frame.pointee.hd
+  guard unsafe nghttp2_frame_type(UInt32(header.type)) == NGHTTP2_HEADERS && state.pointee.isServer else { return }
+  guard let stream = unsafe findStream(state, header.stream_id) else { return }
+  if error == NGHTTP2_ERR_STREAM_CLOSING.rawValue || error == NGHTTP2_ERR_STREAM_CLOSED.rawValue { return }
+  unsafe stream.pointee.isResetByUs = true
+  unsafe _ = nghttp2_submit_rst_stream(
+    state.pointee.session, UInt8(NGHTTP2_FLAG_NONE.rawValue), header.stream_id, HTTP2ErrorCode.internalError)
+}
