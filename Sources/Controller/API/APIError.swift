@@ -1,4 +1,4 @@
-import YAML
+public import YAML
 
 /// Why the API refused a request; becomes a `Status` object (Kubernetes API conventions, "Response Status
 /// Kind").

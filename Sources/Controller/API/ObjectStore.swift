@@ -1,6 +1,6 @@
 import Foundation
-public import GatewayAPI
-public import YAML
+import GatewayAPI
+import YAML
 
 /// The objects of the standalone mode: in memory for reading, in SQLite for the next start, and every change
 /// told to the watchers. One writer: the actor.

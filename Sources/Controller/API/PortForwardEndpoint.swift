@@ -1,3 +1,4 @@
+import CLinux
 import Foundation
 import Glibc
 import Hummingbird
@@ -58,29 +59,19 @@ struct PortForwardEndpoint: Sendable {
 
   /// Connects and asks for the listener; blocking, a few milliseconds.
   private static func dial(path: String, port: UInt16) -> Result<Descriptor, APIError> {
-    let descriptor = Descriptor(socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0))
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    let bytes = Array(path.utf8)
-    guard bytes.count < unsafe MemoryLayout.size(ofValue: address.sun_path) else {
-      return .failure(.internalFailure("the path of the admin socket is too long: \(path)"))
-    }
-    // SAFETY: the path and its final zero fit, by the check above; the rest of the array is zero.
-    unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: bytes) }
+    let descriptor = Descriptor(socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0))
     var timeout = timeval(tv_sec: handshakeSeconds, tv_usec: 0)
     let timeoutSize = socklen_t(MemoryLayout<timeval>.size)
     _ = unsafe setsockopt(descriptor.number, SOL_SOCKET, SO_RCVTIMEO, &timeout, timeoutSize)
-    let connected = unsafe withUnsafePointer(to: &address) { pointer in
-      unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        unsafe connect(descriptor.number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-      }
-    }
+    let connected = unsafe clinux_unix_connect(descriptor.number, path)
     guard connected == 0 else {
       return .failure(.unavailable("the data plane is not there (\(path): \(systemText(errno)))"))
     }
     let head = Array("CONNECT \(port) HTTP/1.1\r\nHost: sluice\r\n\r\n".utf8)
-    guard unsafe head.withUnsafeBytes({ unsafe write(descriptor.number, $0.baseAddress, $0.count) }) == head.count
-    else { return .failure(.unavailable("the data plane closed the tunnel: \(systemText(errno))")) }
+    let written = unsafe head.withUnsafeBytes { unsafe write(descriptor.number, $0.baseAddress, $0.count) }
+    guard written == head.count else {
+      return .failure(.unavailable("the data plane closed the tunnel: \(systemText(errno))"))
+    }
     guard let answer = readHead(descriptor.number) else {
       return .failure(.unavailable("the data plane did not answer the request for a tunnel"))
     }

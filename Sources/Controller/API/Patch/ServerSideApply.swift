@@ -31,7 +31,7 @@ enum ServerSideApply {
       others[conflict.manager] = others[conflict.manager].flatMap { removed($0, conflict.path[...]) }
     }
     var object = live ?? .mapping([])
-    for (path, _) in previous.map(leaves) ?? [] where find(wanted, path) == nil {
+    for path in previous.map(leaves)?.map(\.path) ?? [] where find(wanted, path) == nil {
       let isHeld = others.values.contains { find($0, path) != nil }
       if !isHeld { object = removed(object, path[...]) ?? .mapping([]) }
     }
