@@ -36,6 +36,7 @@ let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "as
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let signals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 
 // System libraries: shims without logic.
 let shims: [Target] = [
@@ -80,7 +81,7 @@ let controlPlane: [Target] = [
       "CLinux", "COpenSSL", "YAML", "GatewayAPI", "HTTPSemantics", "RoutingTable", "ControlProtocol",
       hummingbird, hummingbirdTLS, httpTypes, grdb, logging, lifecycle, nioCore, nioPosix, nioSSL,
     ]),
-  program("sluice-controller", ["Controller", arguments, logging, lifecycle]),
+  program("sluice-controller", ["Controller", "YAML", arguments, logging, lifecycle, signals]),
   program("sluice", ["CLinux", "YAML", "GatewayAPI", arguments, httpClient, nioCore, nioPosix, nioSSL]),
 ]
 
