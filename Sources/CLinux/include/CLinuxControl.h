@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -121,6 +122,7 @@ static inline int clinux_tcp_listen(uint32_t address_host_order, uint16_t port) 
   }
   return s;
 }
+static inline int clinux_duplicate(int descriptor) { return fcntl(descriptor, F_DUPFD_CLOEXEC, 0); }
 static inline int clinux_local_port(int socket) {
   struct sockaddr_in address;
   socklen_t length = sizeof address;
@@ -214,6 +216,11 @@ static inline uint64_t clinux_raise_open_files(void) {
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
   }
   return limit.rlim_cur;
+}
+// Processors that this process may run on.
+static inline int clinux_processors(void) {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 // Text of an errno; thread-safe.
 static inline const char *clinux_error_text(int code, char *buffer, size_t capacity) {

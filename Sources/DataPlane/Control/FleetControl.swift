@@ -15,6 +15,8 @@ protocol FleetControl: AnyObject {
   /// After that: frees what no worker uses any more.
   func collectRetired()
 
+  /// Whether `handOver` would find a listener on `port`.
+  func hasListener(port: UInt16) -> Bool
   /// Gives a connected stream socket to a worker as a client connection of the listener on `port` (the
   /// port that the Gateway names). True: the descriptor is the fleet's now; false: no such listener.
   func handOver(_ descriptor: Int32, port: UInt16) -> Bool
