@@ -50,6 +50,8 @@ struct ControllerCommand: AsyncParsableCommand {
 
   mutating func run() async throws {
     signal(SIGPIPE, SIG_IGN)
+    // Objects hold private keys: nothing that is written here is for others.
+    umask(0o077)
     let program = try await ControllerProgram(self)
     try await program.run()
   }

@@ -122,6 +122,7 @@ struct APIRoutes: Sendable {
     case .group(let name): return Discovery.group(name).map { APIAnswer(200, $0) }
     case .resourceList(let group, let version):
       return Discovery.resourceList(group: group, version: version).map { APIAnswer(200, $0) }
+    case .openAPI("v2", "") where accepted.contains("protobuf"): return OpenAPIDocument.v2Protobuf()
     case .openAPI("v2", ""): return APIAnswer(200, OpenAPIDocument.v2())
     case .openAPI("v3", ""): return APIAnswer(200, OpenAPIDocument.index())
     case .openAPI("v3", let name): return OpenAPIDocument.v3(name).map { APIAnswer(200, $0) }
@@ -182,7 +183,7 @@ struct APIRoutes: Sendable {
   }
 
   private static func plain(_ call: ResourceEndpoints.Call) throws(APIError) -> ResourceEndpoints.Call {
-    guard ["application/json", "application/yaml"].contains(call.contentType) else {
+    guard ["application/json", "application/yaml", KubernetesProtobuf.mediaType].contains(call.contentType) else {
       throw .unsupportedMediaType(call.contentType)
     }
     return call

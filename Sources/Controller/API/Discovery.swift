@@ -10,7 +10,7 @@ enum Discovery {
   /// What kubectl shows as the server's version: the API level that the kinds served here come from.
   static func version() -> Node {
     [
-      "major": "1", "minor": "34", "gitVersion": "v1.34.0+sluice", "gitCommit": "", "gitTreeState": "clean",
+      "major": "1", "minor": "37", "gitVersion": "v1.37.0+sluice", "gitCommit": "", "gitTreeState": "clean",
       "buildDate": "", "goVersion": "", "compiler": "swift", "platform": "linux",
     ]
   }

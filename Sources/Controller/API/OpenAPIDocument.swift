@@ -45,6 +45,19 @@ enum OpenAPIDocument {
     ]
   }
 
+  /// The same question in protobuf, which kubectl asks before it validates a `kind: List` by itself: a
+  /// document without definitions, by which it lets every object through to the validation here.
+  static func v2Protobuf() -> APIAnswer {
+    // openapi.v2.Document: 1 swagger, 2 info (1 title, 2 version), 8 paths.
+    func field(_ number: UInt8, _ content: [UInt8]) -> [UInt8] {
+      [number << 3 | 2, UInt8(content.count)] + content
+    }
+    let info = field(1, Array("Sluice".utf8)) + field(2, Array("v1".utf8))
+    var answer = APIAnswer(200, json: field(1, Array("2.0".utf8)) + field(2, info) + field(8, []))
+    answer.type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    return answer
+  }
+
   private static func groupVersions() -> [(String, String)] {
     ([""] + Discovery.groups).flatMap { group in Discovery.versions(of: group).map { (group, $0) } }
   }

@@ -187,6 +187,7 @@ struct ResourceEndpoints: Sendable {
   }
 
   private func document(_ call: Call) throws(APIError) -> Node {
+    if call.contentType == KubernetesProtobuf.mediaType { return try KubernetesProtobuf.node(call.body) }
     let result = parse(call.body)
     if let error = result.diagnostics.first(where: \.isError) {
       throw .badRequest("the body cannot be read: \(error)")
