@@ -59,7 +59,7 @@ let dataPlane: [Target] = [
   library("SystemIO", ["CLinux"]),
   library("HTTP1", ["HTTPSemantics", "CLinux"]),
   library("HTTP2", ["HTTPSemantics", "CNghttp2"]),
-  library("TLS", ["COpenSSL"]),
+  library("TLS", ["HTTPSemantics", "COpenSSL"]),
   library("Upstream"),
   library("Telemetry", ["CLinux"]),
   library(
