@@ -86,6 +86,8 @@ let controlPlane: [Target] = [
 ]
 
 let testTargets: [Target] = [
+  tests(of: "YAML"),
+  tests(of: "GatewayAPI", ["YAML"]),
   tests(of: "ControlProtocol", ["CLinux"]),
   tests(of: "Telemetry", ["CLinux"]),
   tests(of: "Controller", ["CLinux", "ControlProtocol", "GatewayAPI", "YAML", "RoutingTable"]),

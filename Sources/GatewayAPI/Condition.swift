@@ -55,8 +55,8 @@ public struct Condition: Hashable, Sendable {
     ])
   }
 
-  /// The new conditions with the time of each: the time of the old one of that type when its status is the same,
-  /// else `now` (RFC 3339). Old conditions of types that are not among the new ones are dropped.
+  /// The new conditions with the time of each: the time of the old one of that type when its status is the
+  /// same, else `now` (RFC 3339). Old conditions of types that are not among the new ones are dropped.
   public static func merged(_ new: [Condition], into old: [Condition], now: String) -> [Condition] {
     new.map { condition in
       var condition = condition

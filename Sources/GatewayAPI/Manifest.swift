@@ -1,7 +1,7 @@
 public import YAML
 
-/// The objects of one text: its documents, with every list replaced by its items, and what is wrong with the text
-/// itself. The objects are not decoded yet.
+/// The objects of one text: its documents, with every list replaced by its items, and what is wrong with
+/// the text itself. The objects are not decoded yet.
 public struct Manifest: Sendable {
   public var file: String?
   public var objects: [Node]

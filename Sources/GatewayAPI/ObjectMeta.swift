@@ -104,7 +104,9 @@ extension LabelSelector.Requirement {
     `operator` = found
     switch found {
     case .isIn, .notIn:
-      if values.isEmpty { reader.error(at: "values", "must not be empty with the operator \(found.rawValue)") }
+      if values.isEmpty {
+        reader.error(at: "values", "must not be empty with the operator \(found.rawValue)")
+      }
     case .exists, .doesNotExist:
       if !values.isEmpty { reader.error(at: "values", "must be empty with the operator \(found.rawValue)") }
     }

@@ -83,8 +83,8 @@ public enum Resource: Hashable, Sendable {
 
 /// Reads one object strictly and checks it by itself.
 ///
-/// An unknown field is a warning. A wrong type, a missing field and a broken rule are errors, and then there is no
-/// resource. Everything that is wrong is reported, not only the first.
+/// An unknown field is a warning. A wrong type, a missing field and a broken rule are errors, and then
+/// there is no resource. Everything that is wrong is reported, not only the first.
 /// - Parameters:
 ///   - node: the whole object with `apiVersion` and `kind`.
 ///   - file: names the text in diagnostics and in the resource's origin.
@@ -141,14 +141,16 @@ private func placed<Value>(
 private func unknownKindMessage(_ apiVersion: String, _ kind: String) -> String {
   let sameKind = ResourceKind.allCases.filter { $0.kind == kind }
   guard sameKind.isEmpty else {
-    let served = sameKind.flatMap { kind in kind.versions.map { kind.apiVersion($0) } }.joined(separator: ", ")
+    let served = sameKind.flatMap { kind in kind.versions.map { kind.apiVersion($0) } }.joined(
+      separator: ", ")
     return "\(kind) is not known in apiVersion \(apiVersion); it is known in \(served)"
   }
   let known = Set(ResourceKind.allCases.map(\.kind)).sorted().joined(separator: ", ")
   return "\(kind) (\(apiVersion)) is not a kind that is read; those are \(known)"
 }
 
-/// Reads `status` as far as it can be read: it is what controllers wrote, never a reason to refuse an object.
+/// Reads `status` as far as it can be read: it is what controllers wrote, never a reason to refuse an
+/// object.
 func readStatus<Status>(_ reader: inout ObjectReader, _ make: (inout ObjectReader) -> Status) -> Status? {
   guard let node = reader.value("status"), node.entries != nil else { return nil }
   var status = ObjectReader(node, path: reader.path.appending("status"), collector: .silent())

@@ -1,4 +1,5 @@
-/// The kinds of objects that are read. A kind is served in several versions that are the same but for their name.
+/// The kinds of objects that are read. A kind is served in several versions that are the same but for their
+/// name.
 public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
   case gatewayClass
   case gateway
@@ -111,19 +112,23 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
   }
 
   public init?(group: String, plural: String) {
-    guard let found = Self.allCases.first(where: { $0.group == group && $0.plural == plural }) else { return nil }
+    guard let found = Self.allCases.first(where: { $0.group == group && $0.plural == plural }) else {
+      return nil
+    }
     self = found
   }
 
-  /// The kinds that a person may mean by a word: kind, singular, plural or short name in any case, also with the
-  /// group behind a point (`gateways.networking.istio.io`). A bare `gateway` is the Gateway API's, and comes
-  /// before Istio's.
+  /// The kinds that a person may mean by a word: kind, singular, plural or short name in any case, also
+  /// with the group behind a point (`gateways.networking.istio.io`). A bare `gateway` is the Gateway API's,
+  /// and comes before Istio's.
   public static func matching(_ word: String) -> [ResourceKind] {
     let word = word.lowercased()
     let name = word.prefix { $0 != "." }
     let group = word.dropFirst(name.count + 1)
     return allCases.filter { kind in
-      guard group.isEmpty || kind.group == group || kind.versions.contains(where: { "\($0).\(kind.group)" == group })
+      guard
+        group.isEmpty || kind.group == group
+          || kind.versions.contains(where: { "\($0).\(kind.group)" == group })
       else { return false }
       return kind.singular == name || kind.plural == name || kind.shortNames.contains(String(name))
     }

@@ -1,6 +1,6 @@
 extension JSON {
-  /// Reads one JSON document (RFC 8259). Duplicate names, what follows the document, numbers beyond the range of
-  /// Double and lone surrogates are errors.
+  /// Reads one JSON document (RFC 8259). Duplicate names, what follows the document, numbers beyond the
+  /// range of Double and lone surrogates are errors.
   public static func parse(
     _ bytes: [UInt8], file: String? = nil, limits: ParseLimits = ParseLimits()
   ) -> Result<Node, Diagnostic> {
@@ -142,9 +142,11 @@ private struct JSONParser {
     let leads = digits.first.map { $0 >= 0x30 && $0 <= 0x39 } ?? false
     let second = digits.dropFirst().first ?? 0
     let leadingZero = digits.first == 0x30 && second >= 0x30 && second <= 0x39
-    let pointEnds = text.last == UInt8(ascii: ".") || text.firstIndex(of: 0x2E).map { place in
-      place + 1 >= text.endIndex || text[place + 1] < 0x30 || text[place + 1] > 0x39
-    } ?? false
+    let pointEnds =
+      text.last == UInt8(ascii: ".")
+      || text.firstIndex(of: 0x2E).map { place in
+        place + 1 >= text.endIndex || text[place + 1] < 0x30 || text[place + 1] > 0x39
+      } ?? false
     let string = String(decoding: text, as: UTF8.self)
     if leads, !leadingZero, !pointEnds {
       if let value = Int64(string) { return .int(value) }
@@ -161,7 +163,9 @@ private struct JSONParser {
       switch byte {
       case UInt8(ascii: "\""):
         index += 1
-        guard let text = String(validating: out, as: UTF8.self) else { throw failure("it is not valid UTF-8") }
+        guard let text = String(validating: out, as: UTF8.self) else {
+          throw failure("it is not valid UTF-8")
+        }
         return text
       case UInt8(ascii: "\\"): try escape(into: &out)
       case 0..<0x20: throw failure("a control character in a string must be escaped")

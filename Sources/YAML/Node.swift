@@ -70,8 +70,8 @@ public struct Node: Sendable, Equatable {
     }
   }
 
-  /// The value of a mapping's entry. Setting keeps the entry's place; setting nil removes it; setting an entry
-  /// of a null node makes it a mapping.
+  /// The value of a mapping's entry. Setting keeps the entry's place; setting nil removes it; setting an
+  /// entry of a null node makes it a mapping.
   public subscript(_ key: String) -> Node? {
     get {
       guard case .mapping(let entries) = value else { return nil }

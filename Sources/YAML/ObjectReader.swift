@@ -19,7 +19,9 @@ public final class DiagnosticCollector {
 
   public var hasErrors: Bool { diagnostics.contains { $0.isError } }
 
-  public func add(_ severity: Diagnostic.Severity, _ position: SourcePosition, _ path: FieldPath, _ message: String) {
+  public func add(
+    _ severity: Diagnostic.Severity, _ position: SourcePosition, _ path: FieldPath, _ message: String
+  ) {
     guard !isSilent else { return }
     diagnostics.append(
       Diagnostic(severity, file: file, position: position, path: path.description, message: message))
@@ -57,8 +59,9 @@ public struct TextRule: Sendable {
   }
 }
 
-/// Reads one mapping field by field and reports what does not fit: wrong types and missing fields are errors,
-/// fields that nobody asked for are warnings. It goes on after an error, so that one pass finds them all.
+/// Reads one mapping field by field and reports what does not fit: wrong types and missing fields are
+/// errors, fields that nobody asked for are warnings. It goes on after an error, so that one pass finds
+/// them all.
 public struct ObjectReader {
   public let node: Node
   public let path: FieldPath
@@ -118,10 +121,12 @@ public struct ObjectReader {
   private func wrongType(_ field: String, _ expected: String, _ found: Node) {
     var message = "must be \(expected), not \(found.kindDescription)"
     switch found.value {
-    case .bool, .int, .float: if expected == "a string" { message += "; put it in quotes" }
+    case .bool, .int, .float:
+      if expected == "a string" { message += "; put it in quotes" }
     case .string(let text):
-      if expected != "a string", case .string = resolvePlainScalar(text) {} else if expected != "a string" {
-        message += "; write \(text) without quotes"
+      switch resolvePlainScalar(text) {
+      case .bool, .int, .float: message += "; write \(text) without quotes"
+      default: break
       }
     default: break
     }
@@ -232,7 +237,8 @@ public struct ObjectReader {
   }
 
   /// Missing is an error, and the value then is what an empty object gives.
-  public mutating func requiredObject<Value>(_ field: String, _ make: (inout ObjectReader) -> Value) -> Value {
+  public mutating func requiredObject<Value>(_ field: String, _ make: (inout ObjectReader) -> Value) -> Value
+  {
     if let value = object(field, make) { return value }
     missing(field)
     var empty = ObjectReader(Node(.mapping([])), path: path.appending(field), collector: .silent())
@@ -269,7 +275,9 @@ public struct ObjectReader {
     return elements.enumerated().compactMap { index, element in
       guard let text = element.string else {
         var message = "must be a string, not \(element.kindDescription)"
-        if element.entries == nil, element.sequence == nil, !element.isNull { message += "; put it in quotes" }
+        if element.entries == nil, element.sequence == nil, !element.isNull {
+          message += "; put it in quotes"
+        }
         collector.add(.error, element.position, place.appending(index), message)
         return nil
       }
@@ -312,7 +320,9 @@ public struct ObjectReader {
         collector.add(.error, found.position, place, message)
         return nil
       }
-      if let complaint = values.complaint(about: text) { collector.add(.error, found.position, place, complaint) }
+      if let complaint = values.complaint(about: text) {
+        collector.add(.error, found.position, place, complaint)
+      }
       return text
     }
   }
@@ -384,8 +394,8 @@ public struct ObjectReader {
     return value
   }
 
-  /// Warns of every field that nobody asked for. The readers of this type call it for their children; the caller
-  /// who made a reader calls it once at the end.
+  /// Warns of every field that nobody asked for. The readers of this type call it for their children; the
+  /// caller who made a reader calls it once at the end.
   public func finish() {
     for entry in entries where !known.contains(entry.key) {
       var message = "unknown field; it is ignored"

@@ -13,8 +13,8 @@ public struct ParseLimits: Sendable {
   public init() {}
 }
 
-/// The documents of a text, and what is wrong with it. After an error in one document the documents before it are
-/// kept; those behind it cannot be read.
+/// The documents of a text, and what is wrong with it. After an error in one document the documents before
+/// it are kept; those behind it cannot be read.
 public struct ParseResult: Sendable {
   public var documents: [Node]
   public var diagnostics: [Diagnostic]
@@ -22,7 +22,8 @@ public struct ParseResult: Sendable {
   public var hasErrors: Bool { diagnostics.contains { $0.isError } }
 }
 
-/// Reads a text of one or many YAML documents, or one JSON document. A document without content is left out.
+/// Reads a text of one or many YAML documents, or one JSON document. A document without content is left
+/// out.
 /// - Parameter file: names the text in diagnostics.
 public func parse(_ bytes: [UInt8], file: String? = nil, limits: ParseLimits = ParseLimits()) -> ParseResult {
   if bytes.count > limits.bytes {
@@ -31,7 +32,8 @@ public func parse(_ bytes: [UInt8], file: String? = nil, limits: ParseLimits = P
   }
   let first = bytes.first { $0 != 0x20 && $0 != 0x09 && $0 != 0x0A && $0 != 0x0D }
   if first == UInt8(ascii: "{") || first == UInt8(ascii: "[") {
-    // What is JSON is read as such (tabs, surrogate pairs, speed); a flow mapping of YAML is left to the other.
+    // What is JSON is read as such (tabs, surrogate pairs, speed); a flow mapping of YAML is left to the
+    // other.
     if case .success(let node) = JSON.parse(bytes, limits: limits) {
       return ParseResult(documents: [node], diagnostics: [])
     }
@@ -178,7 +180,8 @@ private struct DocumentBuilder {
       let key = try keyText(try node(from: event, &source, depth: depth + 1), event.position)
       if let before = places.updateValue(event.position, forKey: key) {
         throw Failure(
-          position: event.position, message: "the key \"\(key)\" stands here a second time (first at \(before))")
+          position: event.position,
+          message: "the key \"\(key)\" stands here a second time (first at \(before))")
       }
       let value = try node(from: try source.next(), &source, depth: depth + 1)
       entries.append(Node.Entry(key, value, keyPosition: event.position))
@@ -231,7 +234,8 @@ private struct DocumentBuilder {
     guard let tag = event.tag else {
       guard isPlain else { return .string(text) }
       switch text {
-      case ".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF", ".nan", ".NaN", ".NAN":
+      case ".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF", ".nan", ".NaN",
+        ".NAN":
         throw Failure(position: event.position, message: "\(text) cannot be said in JSON; put it in quotes")
       default: return resolvePlainScalar(text)
       }
@@ -250,7 +254,8 @@ private struct DocumentBuilder {
 
 /// Owns libyaml's parser and turns its events into `Event`s.
 @safe private struct EventSource: ~Copyable {
-  // INVARIANT: both point to memory allocated in `init` and freed in `deinit`; the parser reads `input` only.
+  // INVARIANT: both point to memory allocated in `init` and freed in `deinit`; the parser reads `input`
+  // only.
   private let parser: UnsafeMutablePointer<yaml_parser_t>
   private let input: UnsafeMutableBufferPointer<UInt8>
 

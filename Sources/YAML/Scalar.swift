@@ -1,5 +1,5 @@
-/// What a plain (unquoted) scalar means: YAML 1.1 as Kubernetes reads it (sigs.k8s.io/yaml), where `yes`, `on` and
-/// `y` are booleans, `010` is octal, and dates stay strings.
+/// What a plain (unquoted) scalar means: YAML 1.1 as Kubernetes reads it (sigs.k8s.io/yaml), where `yes`,
+/// `on` and `y` are booleans, `010` is octal, and dates stay strings.
 func resolvePlainScalar(_ text: String) -> Node.Content {
   switch text {
   case "", "~", "null", "Null", "NULL": return .null
@@ -8,14 +8,16 @@ func resolvePlainScalar(_ text: String) -> Node.Content {
   default: break
   }
   // Only what starts like a number can be one; this keeps the usual word cheap.
-  guard let first = text.utf8.first, (first >= 0x30 && first <= 0x39) || first == 0x2B || first == 0x2D || first == 0x2E
+  guard let first = text.utf8.first,
+    (first >= 0x30 && first <= 0x39) || first == 0x2B || first == 0x2D || first == 0x2E
   else { return .string(text) }
   if let value = integerValue(text) { return .int(value) }
   if let value = floatValue(text) { return .float(value) }
   return .string(text)
 }
 
-/// An integer as YAML 1.1 writes it: sign, `0x`, `0o`, `0b`, a leading zero for octal, and `_` between digits.
+/// An integer as YAML 1.1 writes it: sign, `0x`, `0o`, `0b`, a leading zero for octal, and `_` between
+/// digits.
 func integerValue(_ text: String) -> Int64? {
   var bytes = text.utf8.filter { $0 != UInt8(ascii: "_") }[...]
   // An underscore may not stand first (a name such as _1) and needs digits around it.
@@ -56,7 +58,9 @@ func floatValue(_ text: String) -> Double? {
   if let mark = rest.first {
     guard mark == UInt8(ascii: "e") || mark == UInt8(ascii: "E") else { return nil }
     rest = rest.dropFirst()
-    if let sign = rest.first, sign == UInt8(ascii: "-") || sign == UInt8(ascii: "+") { rest = rest.dropFirst() }
+    if let sign = rest.first, sign == UInt8(ascii: "-") || sign == UInt8(ascii: "+") {
+      rest = rest.dropFirst()
+    }
     guard !rest.isEmpty, rest.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) else { return nil }
   }
   guard let value = Double(digits), value.isFinite else { return nil }

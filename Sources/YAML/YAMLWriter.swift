@@ -1,4 +1,5 @@
-/// The text of a node as YAML in block style, as `kubectl get -o yaml` shows it. It reads back as the same node.
+/// The text of a node as YAML in block style, as `kubectl get -o yaml` shows it. It reads back as the same
+/// node.
 public func write(_ node: Node) -> String {
   var writer = YAMLWriter()
   writer.document(node)
@@ -21,7 +22,7 @@ private struct YAMLWriter {
   mutating func mapping(_ entries: [Node.Entry], indent: Int, startsOnLine: Bool = false) {
     for (index, entry) in entries.enumerated() {
       if index > 0 || !startsOnLine { pad(indent) }
-      out += isPlain(entry.key) ? entry.key : JSON.quoted(entry.key)
+      out += isPlain(entry.key) ? entry.key : quoted(entry.key)
       out += ":"
       child(entry.value, indent: indent)
     }
@@ -94,11 +95,24 @@ private struct YAMLWriter {
         }
       }
     } else {
-      out += JSON.quoted(value)
+      out += quoted(value)
     }
   }
 
   mutating func pad(_ count: Int) { out += String(repeating: " ", count: count) }
+
+  /// A string in double quotes. JSON's escapes are YAML's too; what YAML takes for line breaks is escaped as
+  /// well.
+  private func quoted(_ value: String) -> String {
+    JSON.quoted(value).unicodeScalars.reduce(into: "") { out, scalar in
+      if scalar.value < 0x7F || isPrintable(scalar) {
+        out.unicodeScalars.append(scalar)
+      } else {
+        let digits = String(scalar.value, radix: 16)
+        out += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+      }
+    }
+  }
 
   /// A text of lines is written as a literal block when that says it exactly.
   private func isBlock(_ value: String) -> Bool {
@@ -115,7 +129,8 @@ private struct YAMLWriter {
     }
   }
 
-  /// Whether a string may stand without quotes: it has none of YAML's indicators and reads back as a string.
+  /// Whether a string may stand without quotes: it has none of YAML's indicators and reads back as a
+  /// string.
   private func isPlain(_ value: String) -> Bool {
     let bytes = Array(value.utf8)
     guard let first = bytes.first, let last = bytes.last, first != 0x20, last != 0x20 else { return false }

@@ -88,7 +88,9 @@ extension EndpointSlice.Endpoint {
         case .ipv6: isIPAddress(address) && address.contains(":")
         case .fqdn: isSubdomain(address.lowercased())
         }
-      if !fits { reader.error(at: "addresses", index: index, "\"\(address)\" is not of the type \(type.rawValue)") }
+      if !fits {
+        reader.error(at: "addresses", index: index, "\"\(address)\" is not of the type \(type.rawValue)")
+      }
     }
   }
 }

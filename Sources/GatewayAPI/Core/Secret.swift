@@ -87,9 +87,8 @@ public enum Base64 {
         if padding < 2 { out.append(UInt8(bits >> 8 & 255)) }
         if padding < 1 { out.append(UInt8(bits & 255)) }
         (bits, count) = (0, 0)
+        // Nothing may follow a group with padding.
         if padding > 0 { padding = 3 }
-      } else if padding == 3 {
-        return nil
       }
     }
     return count == 0 ? out : nil
@@ -103,7 +102,8 @@ public enum Base64 {
       var bits: UInt32 = 0
       for index in 0..<3 { bits = bits << 8 | (index < group.count ? UInt32(group[start + index]) : 0) }
       for index in 0..<4 {
-        out.append(index <= group.count ? alphabet[Int(bits >> UInt32(18 - 6 * index) & 63)] : UInt8(ascii: "="))
+        out.append(
+          index <= group.count ? alphabet[Int(bits >> UInt32(18 - 6 * index) & 63)] : UInt8(ascii: "="))
       }
     }
     return String(decoding: out, as: UTF8.self)

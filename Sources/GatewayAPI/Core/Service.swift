@@ -104,7 +104,8 @@ public struct ServiceSpec: Hashable, Sendable {
         reader.error(at: "ports", index: index, "name", "\"\(name)\" is the name of an earlier port")
       }
       if others.contains(where: { $0.port == port.port && $0.protocol == port.protocol }) {
-        reader.error(at: "ports", index: index, "port", "\(port.port)/\(port.protocol.rawValue) stands here twice")
+        reader.error(
+          at: "ports", index: index, "port", "\(port.port)/\(port.protocol.rawValue) stands here twice")
       }
     }
   }

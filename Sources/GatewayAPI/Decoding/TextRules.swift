@@ -16,7 +16,8 @@ extension TextRule {
 
   /// gateway.networking.k8s.io PreciseHostname.
   static let preciseHostname = TextRule(
-    "a host name in lower case without a port or a wildcard, as shop.example.com", minLength: 1, maxLength: 253,
+    "a host name in lower case without a port or a wildcard, as shop.example.com", minLength: 1,
+    maxLength: 253,
     matches: isSubdomain)
 
   /// gateway.networking.k8s.io Hostname: a leading `*.` is allowed. An address is not a name.
@@ -173,8 +174,8 @@ func gatewayDuration(_ text: String) -> Duration? {
   return parts > 0 ? total : nil
 }
 
-/// Go's time.ParseDuration for durations that are not negative: numbers with fractions and the units ns, us, µs,
-/// ms, s, m, h. nil for any other text.
+/// Go's time.ParseDuration for durations that are not negative: numbers with fractions and the units ns,
+/// us, µs, ms, s, m, h. nil for any other text.
 func goDurationValue(_ text: String) -> Duration? {
   if text == "0" { return .zero }
   var rest = (text.hasPrefix("+") ? text.dropFirst() : text[...]).unicodeScalars[...]

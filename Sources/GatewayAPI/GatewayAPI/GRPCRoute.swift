@@ -91,7 +91,8 @@ public struct GRPCMethodMatch: Hashable, Sendable {
   private static func isIdentifier(_ text: Substring) -> Bool {
     guard let first = text.utf8.first, !(first >= 0x30 && first <= 0x39) else { return false }
     return text.utf8.allSatisfy { byte in
-      (byte | 0x20 >= 0x61 && byte | 0x20 <= 0x7A) || (byte >= 0x30 && byte <= 0x39) || byte == UInt8(ascii: "_")
+      (byte | 0x20 >= 0x61 && byte | 0x20 <= 0x7A) || (byte >= 0x30 && byte <= 0x39)
+        || byte == UInt8(ascii: "_")
     }
   }
 }

@@ -83,7 +83,8 @@ public struct ListenerTLS: Hashable, Sendable {
     certificateRefs = reader.list("certificateRefs", count: 0...64) { SecretObjectReference(&$0) } ?? []
     options = reader.stringMap("options", maxCount: 16, keys: .qualifiedName, values: .text(0...4096)) ?? [:]
     if mode == .terminate, certificateRefs.isEmpty, options.isEmpty {
-      reader.error(at: "certificateRefs", "needs at least one certificate (or options) when mode is Terminate")
+      reader.error(
+        at: "certificateRefs", "needs at least one certificate (or options) when mode is Terminate")
     }
   }
 }
@@ -124,7 +125,8 @@ public struct AllowedRoutes: Hashable, Sendable {
   }
 
   init(_ reader: inout ObjectReader) {
-    namespaces = reader.object("namespaces") { Namespaces(&$0, default: .same) }
+    namespaces =
+      reader.object("namespaces") { Namespaces(&$0, default: .same) }
       ?? Namespaces(from: .same, selector: nil)
     kinds = reader.list("kinds", count: 0...8) { RouteGroupKind(&$0) } ?? []
     if namespaces.from == .none, let found = reader.node["namespaces"]?["from"] {
@@ -153,7 +155,8 @@ public struct AllowedListeners: Hashable, Sendable {
   public var namespaces: AllowedRoutes.Namespaces
 
   init(_ reader: inout ObjectReader) {
-    namespaces = reader.object("namespaces") { AllowedRoutes.Namespaces(&$0, default: .none) }
+    namespaces =
+      reader.object("namespaces") { AllowedRoutes.Namespaces(&$0, default: .none) }
       ?? AllowedRoutes.Namespaces(from: .none, selector: nil)
   }
 }
@@ -238,7 +241,9 @@ public struct GatewayTLS: Hashable, Sendable {
   private static func validation(_ reader: inout ObjectReader) -> Validation? {
     reader.object("validation") { validation in
       Validation(
-        caCertificateRefs: validation.requiredList("caCertificateRefs", count: 1...16) { ObjectReference(&$0) },
+        caCertificateRefs: validation.requiredList("caCertificateRefs", count: 1...16) {
+          ObjectReference(&$0)
+        },
         mode: validation.choice("mode") ?? .allowValidOnly)
     }
   }

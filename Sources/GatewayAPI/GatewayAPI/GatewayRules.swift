@@ -25,8 +25,8 @@ extension GatewayListener {
         reader.error(at: "tls", "is required for the protocol HTTPS, with certificateRefs that name a Secret")
       }
     case "TLS":
-      if tls?.isModeGiven != true {
-        reader.error(at: "tls", "must set mode to Terminate or Passthrough for the protocol TLS")
+      if tls == nil {
+        reader.error(at: "tls", "is required for the protocol TLS, with the mode Terminate or Passthrough")
       }
     default: break
     }
@@ -41,13 +41,15 @@ extension GatewaySpec {
     for (index, one) in listeners.enumerated() {
       for other in listeners[..<index] {
         if one.name == other.name, !one.name.isEmpty {
-          reader.error(at: "listeners", index: index, "name", "\"\(one.name)\" is the name of an earlier listener")
+          reader.error(
+            at: "listeners", index: index, "name", "\"\(one.name)\" is the name of an earlier listener")
         }
         if one.port == other.port, one.protocol == other.protocol, one.hostname == other.hostname {
           let host = one.hostname ?? "any host"
           reader.error(
             at: "listeners", index: index,
-            "has the port, protocol and hostname (\(one.port), \(one.protocol), \(host)) of \"\(other.name)\"")
+            "has the port, protocol and hostname (\(one.port), \(one.protocol), \(host)) of \"\(other.name)\""
+          )
         }
       }
     }
@@ -80,7 +82,9 @@ func isIPAddress(_ text: String) -> Bool {
   let parts = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
   return parts.count == 4
     && parts.allSatisfy { part in
-      guard part.count >= 1, part.count <= 3, part.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) else { return false }
+      guard part.count >= 1, part.count <= 3, part.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) else {
+        return false
+      }
       guard part.count == 1 || part.first != 0x30 else { return false }
       return Int(String(decoding: part, as: UTF8.self)).map { $0 <= 255 } ?? false
     }
@@ -90,7 +94,9 @@ private func isIPv6Address(_ text: String) -> Bool {
   var groups = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
   // At either end "::" leaves two empty parts; one of them is enough.
   if text.hasPrefix("::") { groups.removeFirst() } else if text.hasPrefix(":") { return false }
-  if text.hasSuffix("::"), groups.count > 1 { groups.removeLast() } else if text.hasSuffix(":"), text != "::" {
+  if text.hasSuffix("::"), groups.count > 1 {
+    groups.removeLast()
+  } else if text.hasSuffix(":"), text != "::" {
     return false
   }
   let gaps = groups.filter(\.isEmpty).count
@@ -101,7 +107,8 @@ private func isIPv6Address(_ text: String) -> Bool {
       guard index == groups.count - 1, isIPAddress(group), !group.contains(":") else { return false }
       count += 2
     } else {
-      guard group.utf8.count <= 4, UInt32(group, radix: 16) != nil, group.first != "+", group.first != "-" else {
+      guard group.utf8.count <= 4, UInt32(group, radix: 16) != nil, group.first != "+", group.first != "-"
+      else {
         return false
       }
       count += 1

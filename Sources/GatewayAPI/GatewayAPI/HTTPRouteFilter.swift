@@ -35,7 +35,9 @@ public enum HTTPRouteFilter: Hashable, Sendable {
       }
     }
 
-    static let ofGRPC: [Kind] = [.requestHeaderModifier, .responseHeaderModifier, .requestMirror, .extensionRef]
+    static let ofGRPC: [Kind] = [
+      .requestHeaderModifier, .responseHeaderModifier, .requestMirror, .extensionRef,
+    ]
   }
 
   public var kind: Kind {
@@ -234,7 +236,9 @@ public struct ExternalAuth: Hashable, Sendable {
 }
 
 /// The filters of a rule or a backend reference, each checked by itself and against the others.
-func readFilters(_ reader: inout ObjectReader, allowed: [HTTPRouteFilter.Kind] = HTTPRouteFilter.Kind.allCases)
+func readFilters(
+  _ reader: inout ObjectReader, allowed: [HTTPRouteFilter.Kind] = HTTPRouteFilter.Kind.allCases
+)
   -> [HTTPRouteFilter]
 {
   let filters = reader.list("filters", count: 0...16) { readFilter(&$0, allowed) } ?? []
@@ -243,7 +247,9 @@ func readFilters(_ reader: inout ObjectReader, allowed: [HTTPRouteFilter.Kind] =
   ] where filters.count(where: { $0.kind == kind }) > 1 {
     reader.error(at: "filters", "\(kind.rawValue) must not stand here more than once")
   }
-  if filters.contains(where: { $0.kind == .requestRedirect }), filters.contains(where: { $0.kind == .urlRewrite }) {
+  if filters.contains(where: { $0.kind == .requestRedirect }),
+    filters.contains(where: { $0.kind == .urlRewrite })
+  {
     reader.error(at: "filters", "must not hold both RequestRedirect and URLRewrite")
   }
   return filters
@@ -261,7 +267,9 @@ private func readFilter(_ reader: inout ObjectReader, _ allowed: [HTTPRouteFilte
       if kind == type { reader.error(at: kind.field, "is required when type is \(kind.rawValue)") }
       continue
     }
-    if kind == type { filter = value } else if let type {
+    if kind == type {
+      filter = value
+    } else if let type {
       reader.error(at: kind.field, "must not be set when type is \(type.rawValue)")
     }
   }

@@ -32,7 +32,9 @@ private func isOrigin(_ text: String) -> Bool {
 extension HTTPPathMatch {
   func check(_ reader: ObjectReader) {
     guard type != .regularExpression else { return }
-    let complain: (String) -> Void = { reader.error(at: "value", "\"\(value)\" \($0) with type \(type.rawValue)") }
+    let complain: (String) -> Void = {
+      reader.error(at: "value", "\"\(value)\" \($0) with type \(type.rawValue)")
+    }
     guard value.hasPrefix("/") else { return complain("must start with '/'") }
     for part in ["//", "/./", "/../", "%2f", "%2F", "#"] where value.contains(part) {
       return complain("must not contain '\(part)'")
@@ -96,12 +98,17 @@ extension HTTPPathModifier? {
 }
 
 extension HeaderModifier {
-  /// The definition makes each list a map keyed by name (without case, says its text).
+  /// The definition makes each list a map keyed by name. Names that differ only in case are legal, and
+  /// hardly meant: only the first counts.
   func check(_ reader: ObjectReader) {
     for (field, names) in [("set", set.map(\.name)), ("add", add.map(\.name)), ("remove", remove)] {
       let lower = names.map { $0.lowercased() }
-      for (index, name) in lower.enumerated() where lower[..<index].contains(name) {
-        reader.error(at: field, index: index, "names the header \(names[index]) a second time")
+      for (index, name) in names.enumerated() {
+        if names[..<index].contains(name) {
+          reader.error(at: field, index: index, "names the header \(name) a second time")
+        } else if lower[..<index].contains(lower[index]) {
+          reader.warning(at: field, "names the header \(name) a second time; only the first counts")
+        }
       }
     }
   }
@@ -126,7 +133,9 @@ extension SessionPersistence {
     if cookie?.lifetimeType == .permanent, absoluteTimeout == nil {
       reader.error(at: "absoluteTimeout", "is required when cookie.lifetimeType is Permanent")
     }
-    if cookie != nil, type != .cookie { reader.error(at: "cookie", "must not be set when type is \(type.rawValue)") }
+    if cookie != nil, type != .cookie {
+      reader.error(at: "cookie", "must not be set when type is \(type.rawValue)")
+    }
     if headerName != nil, type != .header {
       reader.error(at: "header", "must not be set when type is \(type.rawValue)")
     }

@@ -60,7 +60,8 @@ public struct ParentReference: Hashable, Sendable {
   public var position: SourcePosition
 
   public init(
-    group: String = "gateway.networking.k8s.io", kind: String = "Gateway", namespace: String? = nil, name: String,
+    group: String = "gateway.networking.k8s.io", kind: String = "Gateway", namespace: String? = nil,
+    name: String,
     sectionName: String? = nil, port: Int? = nil
   ) {
     self.group = group
@@ -141,19 +142,22 @@ public struct CommonRouteFields: Hashable, Sendable {
     checkParents(reader)
   }
 
-  /// The CEL rules of `parentRefs`: one parent named twice needs a section or port each, and no two may be equal.
+  /// The CEL rules of `parentRefs`: one parent named twice needs a section or port each, and no two may be
+  /// equal.
   private func checkParents(_ reader: ObjectReader) {
     for (index, one) in parentRefs.enumerated() {
       for other in parentRefs[..<index] {
         guard one.group == other.group, one.kind == other.kind, one.name == other.name,
           one.namespace == other.namespace
         else { continue }
-        let sameShape = (one.sectionName == nil) == (other.sectionName == nil)
+        let sameShape =
+          (one.sectionName == nil) == (other.sectionName == nil)
           && (one.port == nil) == (other.port == nil)
         if !sameShape {
           reader.error(
             at: "parentRefs", index: index,
-            "names the parent \(one.name) again; then each of these references needs a sectionName, or each a port")
+            "names the parent \(one.name) again; then each reference to it needs a sectionName, or each a port"
+          )
         } else if one.sectionName == other.sectionName, one.port == other.port {
           reader.error(
             at: "parentRefs", index: index,

@@ -1,12 +1,13 @@
 import YAML
 
-// The rules of the Istio definitions that look at more than one field, and those that Istio's own validation
-// asks for beyond its definitions.
+// The rules of the Istio definitions that look at more than one field, and those that Istio's own
+// validation asks for beyond its definitions.
 
 extension TextRule {
   /// A host of a VirtualService: a name, a leading `*.`, `*` alone, or an address.
   static let istioHost = TextRule(
-    "a host name, as shop.example.com, *.example.com or *", minLength: 1, maxLength: 253, matches: isIstioHost)
+    "a host name, as shop.example.com, *.example.com or *", minLength: 1, maxLength: 253, matches: isIstioHost
+  )
 
   static let istioServerHost = TextRule(
     "a host name as shop.example.com or *.example.com or *, also as namespace/host", minLength: 1,
@@ -28,6 +29,11 @@ extension TextRule {
     "a Service as name or name.namespace.svc.cluster.local, or a host name", minLength: 1, maxLength: 253,
     matches: { isSubdomain($0.lowercased()) })
 
+  /// The definition now refuses zero, which older manifests use for no limit.
+  static let istioTimeout = TextRule(
+    "a duration of at least 1ms, as 10s, 1.5s or 1h30m, or 0s for none",
+    matches: { goDurationValue($0).map { $0 == .zero || $0 >= .milliseconds(1) } ?? false })
+
   /// `:authority` and the like are allowed as names: setting them rewrites the request.
   static let istioHeaderName = TextRule(
     "a header name", minLength: 1, matches: { isToken($0.hasPrefix(":") ? String($0.dropFirst()) : $0) })
@@ -43,7 +49,8 @@ private func isIstioHost(_ text: String) -> Bool {
 
 extension IstioServer {
   private static let protocols: Set<String> = [
-    "HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "TCP", "TLS", "REDIS", "MYSQL", "UDP", "HTTP_PROXY",
+    "HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "TCP", "TLS", "REDIS", "MYSQL", "UDP",
+    "HTTP_PROXY",
   ]
 
   /// Whether the server's protocol carries TLS.
@@ -77,11 +84,13 @@ extension IstioServer {
 
   private func checkCertificates(_ tls: IstioServerTLS, _ reader: ObjectReader) {
     let needsCertificate = tls.mode == .simple || tls.mode == .mutual || tls.mode == .optionalMutual
-    guard needsCertificate, tls.credentialName == nil, tls.credentialNames.isEmpty, tls.tlsCertificates.isEmpty
+    guard needsCertificate, tls.credentialName == nil, tls.credentialNames.isEmpty,
+      tls.tlsCertificates.isEmpty
     else { return }
     if tls.serverCertificate == nil || tls.privateKey == nil {
       reader.error(
-        at: "tls", "needs credentialName (or serverCertificate and privateKey) with mode \(tls.mode.rawValue)")
+        at: "tls", "needs credentialName (or serverCertificate and privateKey) with mode \(tls.mode.rawValue)"
+      )
     } else if tls.mode != .simple, tls.caCertificates == nil {
       reader.error(at: "tls", "needs caCertificates with mode \(tls.mode.rawValue)")
     }
@@ -89,7 +98,10 @@ extension IstioServer {
 
   static func checkAll(_ servers: [IstioServer], _ reader: ObjectReader) {
     for (index, server) in servers.enumerated() {
-      guard servers[..<index].contains(where: { $0.port.name == server.port.name && $0.port.number == server.port.number })
+      guard
+        servers[..<index].contains(where: {
+          $0.port.name == server.port.name && $0.port.number == server.port.number
+        })
       else { continue }
       reader.warning(
         at: "servers", "the port name \"\(server.port.name)\" stands here a second time; names should differ")
@@ -101,7 +113,9 @@ extension IstioServerTLS {
   func check(_ reader: ObjectReader) {
     if !credentialNames.isEmpty {
       if credentialName != nil { reader.error(at: "credentialNames", "must not stand beside credentialName") }
-      if !tlsCertificates.isEmpty { reader.error(at: "credentialNames", "must not stand beside tlsCertificates") }
+      if !tlsCertificates.isEmpty {
+        reader.error(at: "credentialNames", "must not stand beside tlsCertificates")
+      }
     }
     let order = Version.allCases
     if minProtocolVersion != .auto, maxProtocolVersion != .auto,
@@ -141,7 +155,9 @@ extension IstioHTTPRoute {
       reader.error("needs one of route, redirect, directResponse and delegate")
     }
     if rewrite != nil, redirect != nil { reader.error(at: "rewrite", "must not stand beside redirect") }
-    if rewrite != nil, directResponse != nil { reader.error(at: "rewrite", "must not stand beside directResponse") }
+    if rewrite != nil, directResponse != nil {
+      reader.error(at: "rewrite", "must not stand beside directResponse")
+    }
     if fault != nil, redirect != nil { reader.error(at: "fault", "must not stand beside redirect") }
     if mirror != nil, !mirrors.isEmpty { reader.error(at: "mirrors", "must not stand beside mirror") }
     if route.count > 1, route.allSatisfy({ $0.weight == 0 }) {
@@ -160,11 +176,12 @@ extension IstioHTTPMatch {
   func check(_ reader: ObjectReader) {
     for (field, matches) in [("headers", headers), ("withoutHeaders", withoutHeaders)] {
       for match in matches where !isToken(match.name) {
-        let hint: String = switch match.name {
-        case ":method": "; use the field method"
-        case ":authority", ":path", ":scheme": "; use the fields authority, uri and scheme"
-        default: ""
-        }
+        let hint: String =
+          switch match.name {
+          case ":method": "; use the field method"
+          case ":authority", ":path", ":scheme": "; use the fields authority, uri and scheme"
+          default: ""
+          }
         reader.error(at: field, "\"\(match.name)\" is not the name of a header\(hint)")
       }
     }

@@ -46,7 +46,11 @@ public enum IstioStringMatch: Hashable, Sendable {
     if [exact, prefix, regex].count(where: { $0 != nil }) > 1 {
       reader.error("must have only one of exact, prefix and regex")
     }
-    if let exact { self = .exact(exact) } else if let prefix { self = .prefix(prefix) } else {
+    if let exact {
+      self = .exact(exact)
+    } else if let prefix {
+      self = .prefix(prefix)
+    } else {
       self = regex.map { .regex($0) } ?? .present
     }
   }
@@ -67,7 +71,7 @@ public struct IstioHTTPRoute: Hashable, Sendable {
   public var directResponse: IstioDirectResponse?
   public var delegate: IstioDelegate?
   public var rewrite: IstioRewrite?
-  /// nil: none.
+  /// nil: none. Zero says the same.
   public var timeout: Duration?
   public var retries: IstioRetry?
   public var fault: IstioFault?
@@ -88,7 +92,7 @@ public struct IstioHTTPRoute: Hashable, Sendable {
     directResponse = reader.object("directResponse") { IstioDirectResponse(&$0) }
     delegate = reader.object("delegate") { IstioDelegate(&$0) }
     rewrite = reader.object("rewrite") { IstioRewrite(&$0) }
-    timeout = reader.string("timeout", .goDuration).flatMap(goDurationValue)
+    timeout = reader.string("timeout", .istioTimeout).flatMap(goDurationValue)
     retries = reader.object("retries") { IstioRetry(&$0) }
     fault = reader.object("fault") { IstioFault(&$0) }
     mirror = reader.object("mirror") { IstioDestination(&$0) }
@@ -274,16 +278,17 @@ public struct IstioDirectResponse: Hashable, Sendable {
 
   init(_ reader: inout ObjectReader) {
     status = reader.requiredInt("status", in: 200...599)
-    body = reader.object("body") { body in
-      let text = body.string("string")
-      let bytes = body.string("bytes")
-      if text != nil, bytes != nil { body.error("must have only one of string and bytes") }
-      if let text { return Array(text.utf8) }
-      guard let bytes else { return [] }
-      if let decoded = Base64.decode(bytes) { return decoded }
-      body.error(at: "bytes", "is not base64")
-      return []
-    } ?? []
+    body =
+      reader.object("body") { body in
+        let text = body.string("string")
+        let bytes = body.string("bytes")
+        if text != nil, bytes != nil { body.error("must have only one of string and bytes") }
+        if let text { return Array(text.utf8) }
+        guard let bytes else { return [] }
+        if let decoded = Base64.decode(bytes) { return decoded }
+        body.error(at: "bytes", "is not base64")
+        return []
+      } ?? []
     if body.count > 1 << 20 { reader.error(at: "body", "is longer than 1 MiB") }
   }
 }

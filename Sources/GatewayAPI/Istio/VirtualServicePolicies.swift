@@ -174,7 +174,8 @@ public struct IstioTCPRoute: Hashable, Sendable {
     match =
       reader.list("match") { match in
         Match(
-          destinationSubnets: match.strings("destinationSubnets") ?? [], port: match.int("port", in: 0...65535),
+          destinationSubnets: match.strings("destinationSubnets") ?? [],
+          port: match.int("port", in: 0...65535),
           sourceLabels: match.stringMap("sourceLabels") ?? [:],
           gateways: match.strings("gateways", .istioGatewayName) ?? [],
           sourceNamespace: match.string("sourceNamespace"), sourceSubnet: match.string("sourceSubnet"))
