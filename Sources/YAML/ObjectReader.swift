@@ -405,9 +405,11 @@ public struct ObjectReader {
   }
 }
 
-/// The name that is most likely meant: at most two edits away (one for short names), case not counting.
+/// The name that is most likely meant, case not counting: at most two edits away (one for short names), or
+/// else the only one that the given text is a part of.
 func nearest(to text: String, in names: [String]) -> String? {
-  let given = Array(text.lowercased().utf8)
+  let lower = text.lowercased()
+  let given = Array(lower.utf8)
   guard given.count < 64 else { return nil }
   var best: (name: String, distance: Int)?
   for name in names {
@@ -415,7 +417,9 @@ func nearest(to text: String, in names: [String]) -> String? {
     let allowed = min(given.count, name.utf8.count) <= 4 ? 1 : 2
     if distance <= allowed, distance < best?.distance ?? .max { best = (name, distance) }
   }
-  return best?.name
+  if let best { return best.name }
+  let around = names.filter { given.count >= 4 && $0.lowercased().contains(lower) }
+  return around.count == 1 ? around[0] : nil
 }
 
 private func editDistance(_ a: [UInt8], _ b: [UInt8]) -> Int {

@@ -101,8 +101,8 @@ private struct YAMLWriter {
 
   mutating func pad(_ count: Int) { out += String(repeating: " ", count: count) }
 
-  /// A string in double quotes. JSON's escapes are YAML's too; what YAML takes for line breaks is escaped as
-  /// well.
+  /// A string in double quotes. JSON's escapes are YAML's too; what YAML takes for line breaks is escaped
+  /// as well.
   private func quoted(_ value: String) -> String {
     JSON.quoted(value).unicodeScalars.reduce(into: "") { out, scalar in
       if scalar.value < 0x7F || isPrintable(scalar) {

@@ -123,7 +123,10 @@ func decodeAll(_ text: String, file: String? = nil) -> (resources: [Resource], f
       Issue.record("other kinds were read: \(resources.map(\.kind))")
       return
     }
-    #expect(resources.map(\.key.description) == ["Gateway default/hoopgateway", "HTTPRoute default/hoopgateway-route"])
+    #expect(
+      resources.map(\.key.description) == [
+        "Gateway default/hoopgateway", "HTTPRoute default/hoopgateway-route",
+      ])
     #expect(gateway.spec.gatewayClassName == "istio")
     let listener = try #require(gateway.spec.listeners.first)
     #expect(listener.name == "http" && listener.port == 80 && listener.protocol == "HTTP")
@@ -174,6 +177,48 @@ func decodeAll(_ text: String, file: String? = nil) -> (resources: [Resource], f
     for object in Manifest(Array(text.utf8)).objects {
       #expect(YAML.parse(YAML.write(object)).documents == [object])
       #expect(YAML.parse(JSON.write(object)).documents == [object])
+    }
+  }
+}
+
+/// Broken input gets diagnostics and never a trap: the seed's texts with bytes changed, cut and doubled.
+@Suite struct MutationTests {
+  /// SplitMix64: the same texts in every run.
+  private struct Random: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+      state &+= 0x9E37_79B9_7F4A_7C15
+      var value = state
+      value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
+      value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
+      return value ^ (value >> 31)
+    }
+  }
+
+  @Test(arguments: [Seed.gatewayAPI, Seed.istio])
+  func mutatedTexts(_ text: String) {
+    var random = Random(state: 42)
+    let json = YAML.parse(text).documents.map { JSON.bytes($0, pretty: true) }
+    for source in [Array(text.utf8)] + json {
+      for _ in 0..<400 {
+        var bytes = source
+        for _ in 0..<Int.random(in: 1...4, using: &random) where !bytes.isEmpty {
+          let index = Int.random(in: 0..<bytes.count, using: &random)
+          switch Int.random(in: 0..<4, using: &random) {
+          case 0: bytes[index] = UInt8.random(in: 0...255, using: &random)
+          case 1: bytes[index] = "{}[]:,-&*!|>'\"\n\t 019~".utf8.randomElement(using: &random) ?? 0
+          case 2: bytes.removeSubrange(index..<min(bytes.count, index + 9))
+          default: bytes.insert(contentsOf: bytes[index..<min(bytes.count, index + 40)], at: index)
+          }
+        }
+        let manifest = Manifest(bytes)
+        for object in manifest.objects {
+          let result = decodeResource(object)
+          #expect((result.resource == nil) == result.diagnostics.contains { $0.isError })
+          #expect(YAML.parse(YAML.write(object)).documents == [object])
+        }
+      }
     }
   }
 }

@@ -45,7 +45,8 @@ import YAML
   }
 
   @Test(arguments: [
-    ("", 0), ("# only words\n", 0), ("---\n---\n", 0), ("a: 1\n---\n# none\n---\nb: 2\n...\n", 2), ("{a: 1}", 1),
+    ("", 0), ("# only words\n", 0), ("---\n---\n", 0), ("a: 1\n---\n# none\n---\nb: 2\n...\n", 2),
+    ("{a: 1}", 1),
     ("\u{FEFF}a: 1\n", 1),
   ])
   func documents(_ text: String, _ count: Int) {
@@ -87,7 +88,9 @@ import YAML
   @Test func aliasesAreBounded() {
     var text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
     for level in 1...9 {
-      text += "a\(level): &a\(level) [" + Array(repeating: "*a\(level - 1)", count: 10).joined(separator: ", ") + "]\n"
+      text +=
+        "a\(level): &a\(level) [" + Array(repeating: "*a\(level - 1)", count: 10).joined(separator: ", ")
+        + "]\n"
     }
     let result = YAML.parse(text)
     #expect(result.diagnostics.first?.message == "aliases expand to more than 100000 values")
@@ -114,7 +117,8 @@ import YAML
 @Suite struct JSONTests {
   static let documents: [(String, Node)] = [
     (#"{"a": [1, -2.5, 1e2, true, null]}"#, ["a": [1, -2.5, 100.0, true, .null]]),
-    ("\t[ ]\r\n", []), (#""\ud83d\ude00\u00e9\/\n""#, "😀é/\n"), ("0", 0), ("0.5", 0.5), ("0e1", 0.0), ("-0", 0),
+    ("\t[ ]\r\n", []), (#""\ud83d\ude00\u00e9\/\n""#, "😀é/\n"), ("0", 0), ("0.5", 0.5), ("0e1", 0.0),
+    ("-0", 0),
   ]
 
   @Test(arguments: documents)
@@ -123,8 +127,10 @@ import YAML
   }
 
   @Test(arguments: [
-    "", "{", "[1,]", "{\"a\" 1}", "{\"a\":1,\"a\":2}", "01", "1.", ".5", "+1", "1e", "tru", "\"\\x\"", "\"a\nb\"",
-    "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"", "{} {}", "nul", "1e999", "\"\\u00g0\"", "\"\\u-001\"", "[1 2]",
+    "", "{", "[1,]", "{\"a\" 1}", "{\"a\":1,\"a\":2}", "01", "1.", ".5", "+1", "1e", "tru", "\"\\x\"",
+    "\"a\nb\"",
+    "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"", "{} {}", "nul", "1e999", "\"\\u00g0\"", "\"\\u-001\"",
+    "[1 2]",
   ])
   func invalid(_ text: String) {
     guard case .failure(let diagnostic) = JSON.parse(Array(text.utf8)) else {

@@ -3,12 +3,18 @@ import YAML
 
 @Suite struct WriterTests {
   static let samples: [Node] = [
-    "", " x", "x ", "yes", "8080", "1e3", "2001-01-01", "12:30", "~", "null", "-", "*.example.com", "a: b", "a #b",
-    "#a", "{a}", "@x", "%41", "a\nb", "a\nb\n", "a\n\nb\n\n", "\na", "  a\nb", "tab\there", "é😀", "q\"uote", "it's",
-    "\u{7}", "a\r\nb", "line\u{2028}sep", "!x", "&x", "`", "key:", ":x", "---", "...", "<<", "=", "0x1F", "+1", ".5",
+    "", " x", "x ", "yes", "8080", "1e3", "2001-01-01", "12:30", "~", "null", "-", "*.example.com", "a: b",
+    "a #b",
+    "#a", "{a}", "@x", "%41", "a\nb", "a\nb\n", "a\n\nb\n\n", "\na", "  a\nb", "tab\there", "é😀", "q\"uote",
+    "it's",
+    "\u{7}", "a\r\nb", "line\u{2028}sep", "!x", "&x", "`", "key:", ":x", "---", "...", "<<", "=", "0x1F",
+    "+1", ".5",
     "\u{85}", "x\u{FEFF}", "\u{FFFE}", "a\n#b\n", "trailing \nspace", "true", "a,b", "[x]", "|", ">",
     .null, true, 12, -1.5, 1e300, 3.0, [], .mapping([]), [[]], [[1, [2]], ["a": []]],
-    ["a": ["b": .mapping([]), "c": [["d": 1, "e": "x\ny\n"], "z"]], "weird: key": 1, "yes": "no", "": "empty"],
+    [
+      "a": ["b": .mapping([]), "c": [["d": 1, "e": "x\ny\n"], "z"]], "weird: key": 1, "yes": "no",
+      "": "empty",
+    ],
   ]
 
   @Test(arguments: samples)
@@ -109,7 +115,10 @@ import YAML
     ("{name: 8}", ["1:8: error: name: must be a string, not the number 8; put it in quotes"]),
     ("{name: abcd}", ["1:8: error: name: is 4 characters long; at most 3 are allowed"]),
     ("{name: ''}", ["1:8: error: name: must not be empty; it must be short"]),
-    ("{name: a, count: '3'}", ["1:18: error: count: must be a whole number, not a string; write 3 without quotes"]),
+    (
+      "{name: a, count: '3'}",
+      ["1:18: error: count: must be a whole number, not a string; write 3 without quotes"]
+    ),
     ("{name: a, count: 12}", ["1:18: error: count: is 12; it must be between 1 and 9"]),
     ("{name: a, count: 2.5}", ["1:18: error: count: must be a whole number, not the number 2.5"]),
     (
@@ -122,11 +131,18 @@ import YAML
       [
         "1:18: error: items: has 3 elements; at most 2 are allowed",
         "1:27: error: items[1]: must be an object, not the number 5", "1:27: error: items[1].x: is required",
-        "1:30: error: items[2].x: is required", "1:31: warning: items[2].xx: unknown field; it is ignored. Did you mean x?",
+        "1:30: error: items[2].x: is required",
+        "1:31: warning: items[2].xx: unknown field; it is ignored. Did you mean x?",
       ]
     ),
-    ("{name: a, labels: {k: true}}", ["1:23: error: labels.k: must be a string, not the boolean true; put it in quotes"]),
-    ("{name: a, words: [x, 1]}", ["1:22: error: words[1]: must be a string, not the number 1; put it in quotes"]),
+    (
+      "{name: a, labels: {k: true}}",
+      ["1:23: error: labels.k: must be a string, not the boolean true; put it in quotes"]
+    ),
+    (
+      "{name: a, words: [x, 1]}",
+      ["1:22: error: words[1]: must be a string, not the number 1; put it in quotes"]
+    ),
     ("{name: a, inner: {}}", ["1:18: error: inner.deep: is required"]),
     ("[]", ["1:1: error: must be an object, not a list", "1:1: error: name: is required"]),
   ])

@@ -156,7 +156,8 @@ public struct CommonRouteFields: Hashable, Sendable {
         if !sameShape {
           reader.error(
             at: "parentRefs", index: index,
-            "names the parent \(one.name) again; then each reference to it needs a sectionName, or each a port"
+            "names the parent \(one.name) again; then each reference to it needs a sectionName, or "
+              + "each a port"
           )
         } else if one.sectionName == other.sectionName, one.port == other.port {
           reader.error(

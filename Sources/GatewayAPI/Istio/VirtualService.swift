@@ -60,6 +60,11 @@ public enum IstioStringMatch: Hashable, Sendable {
 public struct IstioNamedMatch: Hashable, Sendable {
   public var name: String
   public var match: IstioStringMatch
+
+  public init(_ name: String, _ match: IstioStringMatch) {
+    self.name = name
+    self.match = match
+  }
 }
 
 /// One entry of `http`: what it matches (one of `match`, or everything), and what is done.
@@ -150,7 +155,7 @@ public struct IstioHTTPMatch: Hashable, Sendable {
     _ field: String, lowercased: Bool, _ reader: inout ObjectReader
   ) -> [IstioNamedMatch] {
     (reader.objectEntries(field) { IstioStringMatch(&$0) } ?? []).map { entry in
-      IstioNamedMatch(name: lowercased ? entry.key.lowercased() : entry.key, match: entry.value)
+      IstioNamedMatch(lowercased ? entry.key.lowercased() : entry.key, entry.value)
     }
   }
 }
