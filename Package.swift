@@ -88,6 +88,8 @@ let controlPlane: [Target] = [
 let testTargets: [Target] = [
   tests(of: "YAML"),
   tests(of: "GatewayAPI", ["YAML"]),
+  tests(of: "HTTPSemantics"),
+  tests(of: "HTTP1", ["HTTPSemantics", "CLinux"]),
   tests(of: "ControlProtocol", ["CLinux"]),
   tests(of: "Telemetry", ["CLinux"]),
   tests(of: "Controller", ["CLinux", "ControlProtocol", "GatewayAPI", "YAML", "RoutingTable"]),

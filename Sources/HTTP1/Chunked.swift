@@ -1,23 +1,25 @@
 internal import CLinux
 public import HTTPSemantics
 
-/// One step of a chunked body. `consumed` is how many bytes of the input the step is done with, data included.
+/// One step of a chunked body. `consumed` is how many bytes of the input the step is done with, data
+/// included.
 public enum ChunkStep: Equatable, Sendable {
   /// `count` bytes of body lie at `offset` of the input.
   case data(offset: Int, count: Int, consumed: Int)
-  /// Call again with more bytes. What was not consumed must be the start of the next input: that is only ever the
-  /// trailer section, which has to be whole (at most `maxTrailerBytes`) before it is taken.
+  /// Call again with more bytes. What was not consumed must be the start of the next input: that is only ever
+  /// the trailer section, which has to be whole (at most `maxTrailerBytes`) before it is taken.
   case needMore(consumed: Int)
-  /// The body is over. The last `trailers` bytes of those consumed are the trailer section with its empty line, for
-  /// `parseTrailers`; 0 when it holds no field.
+  /// The body is over. The last `trailers` bytes of those consumed are the trailer section with its empty
+  /// line, for `parseTrailers`; 0 when it holds no field.
   case end(consumed: Int, trailers: Int)
   case invalid(HTTP1Error)
 }
 
 /// Takes a chunked body apart (RFC 9112 section 7.1). Trivial; kept in the connection.
 ///
-/// The size is 1 to 16 hexadecimal digits, with no whitespace around it. Extensions are skipped, but a control byte
-/// in them (CR, LF or NUL above all) is refused. After `.end` and `.invalid` the decoder stays there.
+/// The size is 1 to 16 hexadecimal digits, with no whitespace around it. Extensions are skipped, but a
+/// control byte in them (CR, LF or NUL above all) is refused. After `.end` and `.invalid` the decoder stays
+/// there.
 public struct ChunkedDecoder: Sendable {
   private enum State: UInt8 {
     case size, chunkExtension, sizeLF, data, dataCR, dataLF, trailers, ended, failed
@@ -105,7 +107,9 @@ public struct ChunkedDecoder: Sendable {
   private mutating func takeExtension(_ byte: UInt8, _ limits: HTTP1Limits) -> HTTP1Error? {
     if byte == carriageReturn {
       extensionBytes &+= lineExtensionBytes
-      guard extensionBytes <= limits.maxChunkExtensionBytes &* 16 &+ dataBytes else { return .chunkExtensionTooLong }
+      guard extensionBytes <= limits.maxChunkExtensionBytes &* 16 &+ dataBytes else {
+        return .chunkExtensionTooLong
+      }
       state = .sizeLF
       return nil
     }
@@ -140,9 +144,9 @@ public struct ChunkedDecoder: Sendable {
 
 /// Parses a whole trailer section, its empty line included, into `table` from index 0; nil when all is well.
 ///
-/// Host, Content-Length and Transfer-Encoding are refused. Fields that RFC 9110 section 6.5.1 keeps out of trailers
-/// (connection-related, request modifiers, authentication, content metadata, cookies and what a proxy asserts
-/// about the client) are flagged to be dropped. Everything else is kept.
+/// Host, Content-Length and Transfer-Encoding are refused. Fields that RFC 9110 section 6.5.1 keeps out of
+/// trailers (connection-related, request modifiers, authentication, content metadata, cookies and what a
+/// proxy asserts about the client) are flagged to be dropped. Everything else is kept.
 public func parseTrailers(
   _ p: UnsafePointer<UInt8>, _ n: Int, limits: HTTP1Limits, into table: inout HeaderTable
 ) -> HTTP1Error? {
@@ -172,10 +176,13 @@ public func parseTrailers(
 private func mayBeTrailer(_ known: KnownHeader) -> Bool {
   if known.isHopByHop { return false }
   switch known {
-  case .accept, .acceptEncoding, .allow, .authorization, .cacheControl, .contentEncoding, .contentType, .cookie,
+  case .accept, .acceptEncoding, .allow, .authorization, .cacheControl, .contentEncoding, .contentType,
+    .cookie,
     .expect, .forwarded, .location, .origin, .proxyAuthenticate, .proxyAuthorization, .setCookie, .trailer,
-    .wwwAuthenticate, .xForwardedClientCert, .xForwardedFor, .xForwardedHost, .xForwardedPort, .xForwardedProto,
-    .xRealIP, .xRequestID, .secWebSocketAccept, .secWebSocketExtensions, .secWebSocketKey, .secWebSocketProtocol,
+    .wwwAuthenticate, .xForwardedClientCert, .xForwardedFor, .xForwardedHost, .xForwardedPort,
+    .xForwardedProto,
+    .xRealIP, .xRequestID, .secWebSocketAccept, .secWebSocketExtensions, .secWebSocketKey,
+    .secWebSocketProtocol,
     .secWebSocketVersion:
     return false
   default: return true
@@ -185,8 +192,8 @@ private func mayBeTrailer(_ known: KnownHeader) -> Bool {
 /// Most bytes that `writeChunkHeader` writes.
 public let maxChunkHeaderBytes = 18
 
-/// Writes the size line of a chunk of `count` (above 0) bytes; returns its length. The data must be followed by
-/// CR LF.
+/// Writes the size line of a chunk of `count` (above 0) bytes; returns its length. The data must be followed
+/// by CR LF.
 public func writeChunkHeader(_ count: Int, to output: UnsafeMutablePointer<UInt8>) -> Int {
   precondition(count > 0)
   let digits = (64 - count.leadingZeroBitCount + 3) / 4

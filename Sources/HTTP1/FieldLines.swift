@@ -1,8 +1,9 @@
 internal import CLinux
 internal import HTTPSemantics
 
-// SAFETY of this file: every buffer has 16 readable bytes beyond its end (the parsers' promise to ask for), so a
-// scan of 16 bytes may start at any byte before `end`. What a scan finds at or beyond `end` is never looked at.
+// SAFETY of this file: every buffer has 16 readable bytes beyond its end (the parsers' promise to ask for),
+// so a scan of 16 bytes may start at any byte before `end`. What a scan finds at or beyond `end` is never
+// looked at.
 
 let carriageReturn: UInt8 = 0x0d
 let lineFeed: UInt8 = 0x0a
@@ -134,7 +135,8 @@ struct FieldNotes {
   var hasTETrailers = false
 }
 
-/// Parses field lines up to and with the empty line into `table`, notes what they say, sets `next` behind them.
+/// Parses field lines up to and with the empty line into `table`, notes what they say, sets `next` behind
+/// them.
 func parseFieldLines(
   _ start: UnsafePointer<UInt8>, _ end: UnsafePointer<UInt8>, maxFields: Int, _ table: inout HeaderTable,
   _ notes: inout FieldNotes, _ next: inout UnsafePointer<UInt8>
@@ -265,12 +267,13 @@ private func parseLength(_ value: Bytes) -> Int64 {
   return result
 }
 
-/// Most names that Connection may list besides close, keep-alive and upgrade. Each is compared with every field.
+/// Most names that Connection may list besides close, keep-alive and upgrade. Each is compared with every
+/// field.
 private let maxListedNames = 16
 
-/// Flags the fields whose names Connection lists. A list that names Host, Content-Length or Transfer-Encoding is
-/// refused: to drop these would change where the message goes or ends, to ignore the listing would leave two
-/// readers with two messages.
+/// Flags the fields whose names Connection lists. A list that names Host, Content-Length or Transfer-Encoding
+/// is refused: to drop these would change where the message goes or ends, to ignore the listing would leave
+/// two readers with two messages.
 @inline(never)
 func dropListedNames(_ table: HeaderTable) -> HTTP1Error? {
   var listed = 0

@@ -12,8 +12,8 @@ public enum HTTP1Error: UInt8, Error, Sendable, CaseIterable {
   case chunkSize, chunkSizeOverflow, chunkExtension, chunkExtensionTooLong, chunkEnd
   case trailerTooLarge, trailerField
 
-  /// The status to answer a client with. When a backend's message is refused, the client gets 502 whatever this
-  /// says.
+  /// The status to answer a client with. When a backend's message is refused, the client gets 502 whatever
+  /// this says.
   public var status: UInt16 {
     switch self {
     case .requestLineTooLong: 414

@@ -2,8 +2,8 @@ public import HTTPSemantics
 
 /// Appends an HTTP/1.1 head to memory of known size.
 ///
-/// Writes nothing beyond the capacity and nothing that would end a line early: `overflowed` and `isMalformed` tell,
-/// once all is written, whether the result may be sent.
+/// Writes nothing beyond the capacity and nothing that would end a line early: `overflowed` and `isMalformed`
+/// tell, once all is written, whether the result may be sent.
 @safe
 public struct HeadWriter {
   // INVARIANT: `output` has room for `capacity` bytes while the writer is in use; count <= capacity.
@@ -54,13 +54,14 @@ public struct HeadWriter {
 
   // MARK: Fields
 
-  /// All fields that are not dropped. Neighbours that lie in memory as whole HTTP/1 lines are copied as one run.
+  /// All fields that are not dropped. Neighbours that lie in memory as whole HTTP/1 lines are copied as one
+  /// run.
   public mutating func fields(_ table: HeaderTable) {
     var index = 0
     let mask = HeaderField.dropFlag | HeaderField.lineFlag
     while index < table.count {
-      // SAFETY: the table's first `count` fields are initialised; the name and value of a field with the line flag
-      // lie in one line that ends in CR LF.
+      // SAFETY: the table's first `count` fields are initialised; the name and value of a field with the line
+      // flag lie in one line that ends in CR LF.
       let field = unsafe table.base[index]
       index &+= 1
       if field.flags & mask == HeaderField.lineFlag {

@@ -1,20 +1,22 @@
 internal import CLinux
 public import HTTPSemantics
 
-// SAFETY of this file: as in FieldLines.swift, scans may read up to 16 bytes beyond `end` and look at none of them.
+// SAFETY of this file: as in FieldLines.swift, scans may read up to 16 bytes beyond `end` and look at none of
+// them.
 
 /// Parses a whole request head in `[p, p + n)`; 16 bytes beyond it must be readable.
 ///
-/// Strict RFC 9112: what is ambiguous is refused. On `.complete`, `head` is set (its table is filled from index 0)
-/// and `consumed` is the length of the head. On `.incomplete` call again from the same start with more bytes; the
-/// contents of `head` mean nothing then. `head.scheme` is left as it is. One empty line before the request line is
-/// skipped (section 2.2).
+/// Strict RFC 9112: what is ambiguous is refused. On `.complete`, `head` is set (its table is filled from
+/// index 0) and `consumed` is the length of the head. On `.incomplete` call again from the same start with
+/// more bytes; the contents of `head` mean nothing then. `head.scheme` is left as it is. One empty line
+/// before the request line is skipped (section 2.2).
 ///
-/// - Fields that belong to the connection (RFC 9110 section 7.6.1) and those that Connection lists are flagged to
-///   be dropped; Trailer is kept, because trailers are forwarded.
-/// - Absolute-form becomes origin-form; its authority must equal Host, if there is one, without regard to case.
-/// - `upgrade` is set only for HTTP/1.1, with Connection: upgrade, without a body, and never for h2c; `.webSocket`
-///   only for GET.
+/// - Fields that belong to the connection (RFC 9110 section 7.6.1) and those that Connection lists are
+///   flagged to be dropped; Trailer is kept, because trailers are forwarded.
+/// - Absolute-form becomes origin-form; its authority must equal Host, if there is one, without regard to
+///   case.
+/// - `upgrade` is set only for HTTP/1.1, with Connection: upgrade, without a body, and never for h2c;
+///   `.webSocket` only for GET.
 /// - `expectContinue` is set only for HTTP/1.1 (RFC 9110 section 10.1.1).
 public func parseRequestHead(
   _ p: UnsafePointer<UInt8>, _ n: Int, limits: HTTP1Limits, into head: inout RequestHead, consumed: inout Int
@@ -128,8 +130,8 @@ private func scanTarget(
   return .invalid(refusal(of: byte, otherwise: .pathCharacter))
 }
 
-/// Asterisk-form and the front part of absolute-form (RFC 9112 sections 3.2.2 and 3.2.4). Leaves `cursor` at the
-/// space, or at the slash that begins the path.
+/// Asterisk-form and the front part of absolute-form (RFC 9112 sections 3.2.2 and 3.2.4). Leaves `cursor` at
+/// the space, or at the slash that begins the path.
 @inline(never)
 private func parseOtherForm(
   _ cursor: inout UnsafePointer<UInt8>, _ end: UnsafePointer<UInt8>, _ head: inout RequestHead,
@@ -152,7 +154,9 @@ private func parseOtherForm(
   let schemeLength = text.count >= 5 && lowercase(text[4]) == 0x73 ? 8 : 7
   let wanted = Bytes(schemeLength == 8 ? "https://" : "http://")
   let compared = min(text.count, schemeLength)
-  guard text.slice(0, compared).equalsIgnoringCase(wanted.slice(0, compared)) else { return .invalid(.target) }
+  guard text.slice(0, compared).equalsIgnoringCase(wanted.slice(0, compared)) else {
+    return .invalid(.target)
+  }
   if compared < schemeLength { return isWhole ? .invalid(.target) : .incomplete }
   let rest = text.slice(schemeLength, text.count)
   var length = 0
@@ -163,7 +167,8 @@ private func parseOtherForm(
   unsafe cursor += schemeLength + length
   let byte = unsafe cursor.pointee
   if byte == 0x2f { return .complete }
-  // An empty path is "/", or "*" for OPTIONS (section 3.2.4); before a query there is no contiguous origin-form.
+  // An empty path is "/", or "*" for OPTIONS (section 3.2.4); before a query there is no contiguous
+  // origin-form.
   guard byte == 0x20 else { return .invalid(.target) }
   head.setTarget(Bytes(head.method == .options ? "*" : "/"))
   return .complete
@@ -214,7 +219,8 @@ private func checkPartialVersion(_ cursor: UnsafePointer<UInt8>, _ end: UnsafePo
 
 /// HTTP-version of RFC 9112 section 2.3, eight bytes.
 func isVersion(_ text: Bytes) -> Bool {
-  text.count == 8 && text.hasPrefix("HTTP/") && text[5] &- 0x30 < 10 && text[6] == 0x2e && text[7] &- 0x30 < 10
+  text.count == 8 && text.hasPrefix("HTTP/") && text[5] &- 0x30 < 10 && text[6] == 0x2e
+    && text[7] &- 0x30 < 10
 }
 
 /// Puts what the fields said together; nil when all is well.

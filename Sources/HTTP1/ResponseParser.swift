@@ -1,18 +1,20 @@
 internal import CLinux
 public import HTTPSemantics
 
-// SAFETY of this file: as in FieldLines.swift, scans may read up to 16 bytes beyond `end` and look at none of them.
+// SAFETY of this file: as in FieldLines.swift, scans may read up to 16 bytes beyond `end` and look at none of
+// them.
 
-/// Parses a whole response head in `[p, p + n)`; 16 bytes beyond it must be readable. A backend is trusted no more
-/// than a client: the same strictness, and every refusal means 502 and a closed connection.
+/// Parses a whole response head in `[p, p + n)`; 16 bytes beyond it must be readable. A backend is trusted no
+/// more than a client: the same strictness, and every refusal means 502 and a closed connection.
 ///
-/// Where the body ends (RFC 9112 section 6.3): 1xx, 204, 304 and every answer to HEAD have none; then chunked;
-/// then Content-Length; otherwise it ends with the connection (`untilClose`). A Content-Length of 1xx and 204 is
-/// flagged to be dropped; a 204 that announces a body is taken without one and its connection is not used again.
-/// A 101 must carry Upgrade and Connection: upgrade; `upgrade` says to what, and the bytes behind the head belong
-/// to that protocol. Whether it had been asked for is for the caller to know.
+/// Where the body ends (RFC 9112 section 6.3): 1xx, 204, 304 and every answer to HEAD have none; then
+/// chunked; then Content-Length; otherwise it ends with the connection (`untilClose`). A Content-Length of
+/// 1xx and 204 is flagged to be dropped; a 204 that announces a body is taken without one and its connection
+/// is not used again. A 101 must carry Upgrade and Connection: upgrade; `upgrade` says to what, and the bytes
+/// behind the head belong to that protocol. Whether it had been asked for is for the caller to know.
 public func parseResponseHead(
-  _ p: UnsafePointer<UInt8>, _ n: Int, requestMethod: Method, limits: HTTP1Limits, into head: inout ResponseHead,
+  _ p: UnsafePointer<UInt8>, _ n: Int, requestMethod: Method, limits: HTTP1Limits,
+  into head: inout ResponseHead,
   consumed: inout Int
 ) -> HeadResult {
   consumed = 0
@@ -127,7 +129,9 @@ private func finish(_ head: inout ResponseHead, _ notes: FieldNotes, _ method: M
     }
     if isInformational && notes.hasTransferEncoding { return .transferEncoding }
     if head.status == 101 {
-      guard notes.connectionUpgrade && (notes.offersWebSocket || notes.offersOther) else { return .upgradeMissing }
+      guard notes.connectionUpgrade && (notes.offersWebSocket || notes.offersOther) else {
+        return .upgradeMissing
+      }
       head.upgrade = notes.offersWebSocket ? .webSocket : .other
       head.keepAlive = false
     }

@@ -15,10 +15,11 @@ public struct Authority {
 
 /// Splits and checks `host [":" port]` (RFC 9110 sections 4.2.1, 4.2.3 and 7.2; RFC 3986 section 3.2.2).
 ///
-/// Narrower than the grammar of reg-name on purpose: a host is labels of unreserved bytes (underscores too) joined
-/// by single dots, or an IPv6 literal in brackets. Percent-encoding, sub-delims, userinfo, IPvFuture and zone
-/// identifiers are refused, because no route can name them and two readers may understand them differently. The
-/// port is at most 65535. One final dot is allowed and not part of `host`. Returns nil for everything else.
+/// Narrower than the grammar of reg-name on purpose: a host is labels of unreserved bytes (underscores too)
+/// joined by single dots, or an IPv6 literal in brackets. Percent-encoding, sub-delims, userinfo, IPvFuture
+/// and zone identifiers are refused, because no route can name them and two readers may understand them
+/// differently. The port is at most 65535. One final dot is allowed and not part of `host`. Returns nil for
+/// everything else.
 public func parseAuthority(_ bytes: Bytes) -> Authority? {
   if bytes.isEmpty { return nil }
   // SAFETY of this file: every index is checked against the count of the view before the read.
@@ -69,7 +70,8 @@ private func parsePort(_ bytes: Bytes, from start: Int) -> Int32? {
   return value <= 65535 ? value : nil
 }
 
-/// Digits and dots of an IPv4 address: four numbers from 0 to 255 without leading zeros (RFC 3986 section 3.2.2).
+/// Digits and dots of an IPv4 address: four numbers from 0 to 255 without leading zeros (RFC 3986 section
+/// 3.2.2).
 public func isIPv4Address(_ bytes: Bytes) -> Bool {
   var parts = 0
   var index = 0

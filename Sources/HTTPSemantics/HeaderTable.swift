@@ -15,8 +15,8 @@ public struct HeaderField {
   @inlinable @inline(__always) public static var dropFlag: UInt8 { 1 }
   /// The sender asked that no HPACK table may hold it (RFC 7541 section 7.1.3).
   @inlinable @inline(__always) public static var neverIndexedFlag: UInt8 { 2 }
-  /// The field is a whole HTTP/1 line in memory, name, colon, whitespace, value, whitespace, CR, LF, so that a
-  /// writer may copy it, with its neighbours, as it is. Whoever replaces name or value must clear it;
+  /// The field is a whole HTTP/1 line in memory, name, colon, whitespace, value, whitespace, CR, LF, so that
+  /// a writer may copy it, with its neighbours, as it is. Whoever replaces name or value must clear it;
   /// `setValue` does.
   @inlinable @inline(__always) public static var lineFlag: UInt8 { 4 }
 
@@ -55,8 +55,9 @@ public struct HeaderField {
 @frozen
 @safe
 public struct HeaderTable {
-  // INVARIANT: `base` has room for `capacity` fields, the first `count` of which are initialised. The owner of
-  // the memory (worker, stream or test) outlives every head that uses it. A copy of the table shares the memory.
+  // INVARIANT: `base` has room for `capacity` fields, the first `count` of which are initialised. The owner
+  // of the memory (worker, stream or test) outlives every head that uses it. A copy of the table shares the
+  // memory.
   public let base: UnsafeMutablePointer<HeaderField>
   public let capacity: Int
   public var count: Int

@@ -7,8 +7,8 @@ public enum Upgrade: UInt8, Sendable {
   case other
 }
 
-/// The head of a request, the same for every protocol version. The views live as long as the input that they were
-/// cut from.
+/// The head of a request, the same for every protocol version. The views live as long as the input that they
+/// were cut from.
 @frozen
 public struct RequestHead {
   public var method: Method

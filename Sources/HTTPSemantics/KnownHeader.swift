@@ -86,8 +86,8 @@ public enum KnownHeader: UInt8, Sendable, CaseIterable {
     }
   }
 
-  /// Decides how a message is framed or where it goes: a peer may neither have it removed through Connection nor
-  /// send it as a trailer (RFC 9110 sections 6.5.1 and 7.6.1).
+  /// Decides how a message is framed or where it goes: a peer may neither have it removed through Connection
+  /// nor send it as a trailer (RFC 9110 sections 6.5.1 and 7.6.1).
   @inlinable @inline(__always)
   public var isFramingOrRouting: Bool {
     switch self {
@@ -112,8 +112,9 @@ public enum KnownHeader: UInt8, Sendable, CaseIterable {
   }
 }
 
-// SAFETY of the rest of this file: `word`, `half` and `is2` read 8, 4 and 2 bytes that lie inside the name, because
-// every case has checked the length first; the loads of longer names overlap instead of running past the end.
+// SAFETY of the rest of this file: `word`, `half` and `is2` read 8, 4 and 2 bytes that lie inside the name,
+// because every case has checked the length first; the loads of longer names overlap instead of running past
+// the end.
 
 @inlinable @inline(__always)
 func is2(_ name: UnsafePointer<UInt8>, _ pair: UInt16) -> Bool {
@@ -126,8 +127,8 @@ func half(_ name: UnsafePointer<UInt8>) -> UInt32 { unsafe loadHalfWord(name) | 
 @inlinable @inline(__always)
 func word(_ name: UnsafePointer<UInt8>) -> UInt64 { unsafe loadWord(name) | 0x2020_2020_2020_2020 }
 
-/// Whether the name, of the literal's length and of 4 to 7 bytes, is the literal. The optimiser makes constants of
-/// the literal's words.
+/// Whether the name, of the literal's length and of 4 to 7 bytes, is the literal. The optimiser makes
+/// constants of the literal's words.
 @inlinable @inline(__always)
 func isShort(_ name: UnsafePointer<UInt8>, _ literal: StaticString) -> Bool {
   let last = literal.utf8CodeUnitCount - 4

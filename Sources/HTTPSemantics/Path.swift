@@ -36,8 +36,8 @@ public enum PathResult {
   case noRoom
 }
 
-/// Whether `normalizePath` might have anything to do: false for nearly every path, at one pass over it. A path
-/// for which this is false holds no percent sign and no segment that begins with a dot.
+/// Whether `normalizePath` might have anything to do: false for nearly every path, at one pass over it. A
+/// path for which this is false holds no percent sign and no segment that begins with a dot.
 @inlinable
 public func pathNeedsNormalizing(_ path: Bytes) -> Bool {
   var index = 0
@@ -53,8 +53,8 @@ public func pathNeedsNormalizing(_ path: Bytes) -> Bool {
 }
 
 /// The normal form of an absolute path, the one that is routed on and forwarded (RFC 3986 section 6.2.2):
-/// percent-encoded unreserved bytes are decoded, then dot segments are removed. Everything else stays as it came:
-/// %2F stays encoded, double slashes, letter case and parameters stay. "*" (OPTIONS) is unchanged.
+/// percent-encoded unreserved bytes are decoded, then dot segments are removed. Everything else stays as it
+/// came: %2F stays encoded, double slashes, letter case and parameters stay. "*" (OPTIONS) is unchanged.
 ///
 /// Writes at most `capacity` bytes to `output`, which must not overlap `path`.
 public func normalizePath(_ path: Bytes, _ output: UnsafeMutablePointer<UInt8>, capacity: Int) -> PathResult {
@@ -117,8 +117,8 @@ public func normalizePath(_ path: Bytes, _ output: UnsafeMutablePointer<UInt8>, 
   return result.equals(path) ? .unchanged : .rewritten(count: written)
 }
 
-/// Bytes that may stand in a path: visible ASCII but "#", "?" and "\". The few that RFC 3986 would want encoded
-/// (quotes, braces, "|", "^", "<", ">", "`", brackets) are sent as they are by common clients.
+/// Bytes that may stand in a path: visible ASCII but "#", "?" and "\". The few that RFC 3986 would want
+/// encoded (quotes, braces, "|", "^", "<", ">", "`", brackets) are sent as they are by common clients.
 @inlinable @inline(__always)
 public func isPathByte(_ byte: UInt8) -> Bool {
   byte > 0x20 && byte < 0x7f && byte != 0x23 && byte != 0x3f && byte != 0x5c
@@ -128,28 +128,32 @@ private enum DotSegment {
   case none, current, parent, hidden
 }
 
-/// What a segment, already decoded, is. Its components end at %2F, %5C and ";" for the readers that decode or
-/// strip these.
+/// What a segment, already decoded, is. To readers that decode %2F and %5C or strip parameters from ";" on,
+/// it has components of its own.
 private func dotSegment(_ text: Bytes) -> DotSegment {
   if text.equals(".") { return .current }
   if text.equals("..") { return .parent }
   var start = 0
+  var end = -1
   var index = 0
   while index <= text.count {
-    var separator = index == text.count || text[index] == 0x3b ? 1 : 0
-    if index + 2 < text.count, text[index] == 0x25 {
-      let isSlash = text[index + 1] == 0x32 && text[index + 2] | 0x20 == 0x66
-      let isBackslash = text[index + 1] == 0x35 && text[index + 2] | 0x20 == 0x63
-      if isSlash || isBackslash { separator = 3 }
-    }
-    if separator == 0 {
+    if index == text.count || isEncodedSeparator(text, index) {
+      let component = text.slice(start, end < 0 ? index : end)
+      if component.equals(".") || component.equals("..") { return .hidden }
+      index += 3
+      start = index
+      end = -1
+    } else {
+      if end < 0 && text[index] == 0x3b { end = index }
       index += 1
-      continue
     }
-    let component = text.slice(start, index)
-    if component.equals(".") || component.equals("..") { return .hidden }
-    index += separator
-    start = index
   }
   return .none
+}
+
+/// Whether %2F or %5C stands at `index`.
+private func isEncodedSeparator(_ text: Bytes, _ index: Int) -> Bool {
+  guard index + 2 < text.count, text[index] == 0x25 else { return false }
+  let last = text[index + 2] | 0x20
+  return (text[index + 1] == 0x32 && last == 0x66) || (text[index + 1] == 0x35 && last == 0x63)
 }

@@ -1,5 +1,5 @@
-// Character classes of RFC 9110 section 5.6 and RFC 3986 as 128-bit sets: bit n of `low` is byte n, bit n of `high`
-// byte n + 64. Bytes from 0x80 on are in none of them.
+// Character classes of RFC 9110 section 5.6 and RFC 3986 as 128-bit sets: bit n of `low` is byte n, bit n of
+// `high` byte n + 64. Bytes from 0x80 on are in none of them.
 
 /// A set of ASCII bytes.
 @frozen

@@ -1,7 +1,8 @@
 #pragma once
 #include <stdint.h>
 
-// Classes of the 16 bytes at `p` for the HTTP/1 parser: bit i is set where byte i ends a run of ordinary bytes.
+// Classes of the 16 bytes at `p` for the HTTP/1 parser: bit i is set where byte i ends a run of ordinary
+// bytes.
 typedef signed char clinux_s16 __attribute__((vector_size(16)));
 typedef unsigned char clinux_b16 __attribute__((vector_size(16)));
 typedef unsigned char clinux_b16u __attribute__((vector_size(16), aligned(1)));
