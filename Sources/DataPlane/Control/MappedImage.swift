@@ -21,6 +21,8 @@ final class MappedImage: @unchecked Sendable {
   /// SAFETY: a reader keeps the object alive as long as it uses the pointer.
   var bytes: UnsafeRawBufferPointer { unsafe UnsafeRawBufferPointer(start: base, count: byteCount) }
 
+  var start: UnsafeRawPointer { unsafe base }
+
   private init(base: UnsafeRawPointer, notice: SnapshotNotice) {
     unsafe self.base = unsafe base
     byteCount = Int(notice.byteCount)

@@ -1,0 +1,244 @@
+import ControlProtocol
+import HTTPSemantics
+import RoutingTable
+import SystemIO
+import TLS
+import Upstream
+
+/// What an image needs before requests can be routed by it, whatever its endpoints are: compiled regular
+/// expressions and certificates. Configurations that differ in endpoints only share it.
+final class ImageResources {
+  let image: MappedImage
+  let table: RoutingImage
+  /// By image socket index; nil where there is no TLS or no certificate that works.
+  let servers: [TLSServer?]
+  let certificateProblems: [String]
+  private let regexes: LoadedRegexes
+
+  init(_ image: MappedImage) throws(LoadError) {
+    let regexes: LoadedRegexes
+    do throws(ImageError) {
+      regexes = try unsafe LoadedRegexes(verified: image.start, count: image.byteCount)
+    } catch {
+      throw LoadError(reason: error.description)
+    }
+    table = unsafe RoutingImage(verified: image.start, count: image.byteCount, regexes: regexes.pointers)
+    self.regexes = regexes
+    self.image = image
+    var servers: [TLSServer?] = []
+    var problems: [String] = []
+    for index in 0..<table.socketCount {
+      let (server, problem) = Self.makeServer(table, table.socket(index))
+      servers.append(server)
+      problems.append(problem)
+    }
+    self.servers = servers
+    certificateProblems = problems
+  }
+
+  /// The certificates of a socket. One that cannot be used takes only itself out.
+  private static func makeServer(_ table: RoutingImage, _ socket: SocketView) -> (TLSServer?, String) {
+    guard socket.kind == .https else { return (nil, "") }
+    var bindings: [TLSServer.Binding] = []
+    var problems: [String] = []
+    for index in 0..<socket.tlsBindingCount {
+      let binding = socket.tlsBinding(index)
+      let source = table.certificate(binding.certificate)
+      let certificate = TLSCertificate(
+        name: String(decoding: source.name), chainPEM: array(source.chainPEM), keyPEM: array(source.keyPEM))
+      do throws(TLSError) {
+        try certificate.check()
+        let names = (0..<binding.nameCount).map { String(decoding: binding.name($0)) }
+        bindings.append(TLSServer.Binding(names: names, certificate: certificate))
+      } catch {
+        problems.append(error.description)
+      }
+    }
+    if bindings.isEmpty {
+      if problems.isEmpty { problems.append("no certificate is configured for this socket") }
+      return (nil, problems.joined(separator: "; "))
+    }
+    do throws(TLSError) {
+      let context = "\(String(decoding: socket.address)):\(socket.port)"
+      return (try TLSServer(bindings: bindings, sessionContext: context), problems.joined(separator: "; "))
+    } catch {
+      return (nil, (problems + [error.description]).joined(separator: "; "))
+    }
+  }
+
+  private static func array(_ bytes: Bytes) -> [UInt8] {
+    unsafe Array(UnsafeBufferPointer(start: bytes.start, count: bytes.count))
+  }
+}
+
+/// An image with everything that the workers need around it. Built on the control thread, immutable afterwards,
+/// freed there when the last worker has let go.
+final class LoadedConfiguration: @unchecked Sendable {
+  let sequence: UInt64
+  let view: ConfigurationView
+  let sockets: [Socket]
+  let resources: ImageResources
+  private let storage: ConfigurationStorage
+
+  /// One socket of the image on its way to be bound.
+  struct Socket {
+    var slot: Int16
+    var address: String
+    var port: UInt16
+    var bindPort: UInt16
+    /// Why it cannot serve TLS (in part); empty when all is well.
+    var certificateProblem: String
+  }
+
+  /// - Parameter changes: endpoint lists that replace the image's own, by backend identity.
+  init(
+    _ resources: ImageResources, changes: [EndpointUpdate.Backend], sequence: UInt64,
+    interner: inout EndpointInterner
+  ) {
+    let table = resources.table
+    var sockets: [Socket] = []
+    let storage = ConfigurationStorage()
+    for index in 0..<table.socketCount {
+      let socket = table.socket(index)
+      let address = String(decoding: socket.address)
+      let slot = interner.socket(address: address, port: socket.port, bindPort: socket.bindPort)
+      sockets.append(
+        Socket(
+          slot: Int16(slot), address: address, port: socket.port, bindPort: socket.bindPort,
+          certificateProblem: resources.certificateProblems[index]))
+      let isSecure = socket.kind == SocketKind.https
+      storage.add(
+        socketSlot: slot, index: index, SocketTLS(isSecure: isSecure, server: resources.servers[index]?.handle))
+    }
+    var overrides: [String: [Endpoint]] = [:]
+    for change in changes { overrides[change.id] = change.endpoints }
+    for index in 0..<table.backendCount {
+      let backend = table.backend(index)
+      storage.add(backend, endpoints: overrides[String(decoding: backend.id)], interner: &interner)
+    }
+    storage.finish()
+    self.resources = resources
+    self.storage = storage
+    self.sockets = sockets
+    self.sequence = sequence
+    view = storage.view(image: table, sequence: sequence)
+  }
+
+  /// Gives the numbers back; no worker may read the configuration any more.
+  func release(to interner: inout EndpointInterner) {
+    interner.release(
+      backends: storage.backendSlots, endpoints: storage.endpointSlots, sockets: sockets.map { Int32($0.slot) })
+  }
+
+  var endpointSlotCount: Int { storage.endpointSlotCount }
+}
+
+/// The tables behind a `ConfigurationView`, owned by its configuration.
+@safe
+final class ConfigurationStorage {
+  // INVARIANT: every pointer owns its memory until deinit; nothing is written after `finish`.
+  private var socketIndex: UnsafeMutablePointer<Int16>?
+  private var tls: UnsafeMutablePointer<SocketTLS>?
+  private var backends: UnsafeMutablePointer<BackendEntry>?
+  private var choices: UnsafeMutablePointer<EndpointChoice>?
+  private var addresses: UnsafeMutablePointer<SocketAddress>?
+  private var current: UnsafeMutablePointer<UInt8>?
+
+  private var sockets: [(slot: Int32, index: Int, tls: SocketTLS)] = []
+  private var entries: [(slot: Int32, proto: BackendProtocol, first: Int, count: Int)] = []
+  private var allChoices: [EndpointChoice] = []
+  private var allAddresses: [SocketAddress] = []
+
+  private(set) var backendSlots: [Int32] = []
+  private(set) var endpointSlots: [Int32] = []
+  private(set) var socketSlotCount = 0
+  private(set) var endpointSlotCount = 0
+
+  func add(socketSlot: Int32, index: Int, _ tls: SocketTLS) { sockets.append((socketSlot, index, tls)) }
+
+  func add(_ backend: BackendView, endpoints: [Endpoint]?, interner: inout EndpointInterner) {
+    let identity = String(decoding: backend.id)
+    let slot = interner.backend(identity)
+    backendSlots.append(slot)
+    let first = allChoices.count
+    var list = endpoints ?? []
+    if endpoints == nil {
+      for index in 0..<backend.endpointCount {
+        let endpoint = backend.endpoint(index)
+        list.append(
+          Endpoint(
+            address: String(decoding: endpoint.address), port: endpoint.port, weight: endpoint.weight,
+            isReady: endpoint.isReady, isTerminating: endpoint.isTerminating))
+      }
+    }
+    for endpoint in list {
+      guard let address = SocketAddress(ip: endpoint.address, port: endpoint.port) else { continue }
+      let number = interner.endpoint(backend: identity, address: endpoint.address, port: endpoint.port)
+      endpointSlots.append(number)
+      var flags: UInt16 = 0
+      if endpoint.isReady { flags |= EndpointChoice.ready }
+      if endpoint.isTerminating { flags |= EndpointChoice.terminating }
+      allChoices.append(EndpointChoice(slot: number, weight: endpoint.weight, flags: flags))
+      allAddresses.append(address)
+    }
+    entries.append((slot, backend.proto, first, allChoices.count - first))
+  }
+
+  /// Lays everything out in memory that workers read.
+  func finish() {
+    socketSlotCount = Int((sockets.map(\.slot).max() ?? -1) + 1)
+    endpointSlotCount = Int((endpointSlots.max() ?? -1) + 1)
+    let bySlot = UnsafeMutablePointer<Int16>.allocate(capacity: max(1, socketSlotCount))
+    unsafe bySlot.initialize(repeating: -1, count: max(1, socketSlotCount))
+    let secure = UnsafeMutablePointer<SocketTLS>.allocate(capacity: max(1, sockets.count))
+    for socket in sockets {
+      // SAFETY: slots are below their own maximum, indices count the sockets.
+      unsafe bySlot[Int(socket.slot)] = Int16(socket.index)
+      unsafe (secure + socket.index).initialize(to: socket.tls)
+    }
+    let flat = UnsafeMutablePointer<EndpointChoice>.allocate(capacity: max(1, allChoices.count))
+    let places = UnsafeMutablePointer<SocketAddress>.allocate(capacity: max(1, allAddresses.count))
+    let marks = UnsafeMutablePointer<UInt8>.allocate(capacity: max(1, endpointSlotCount))
+    unsafe marks.initialize(repeating: 0, count: max(1, endpointSlotCount))
+    for index in allChoices.indices {
+      unsafe (flat + index).initialize(to: allChoices[index])
+      unsafe (places + index).initialize(to: allAddresses[index])
+      unsafe marks[Int(allChoices[index].slot)] = 1
+    }
+    let table = UnsafeMutablePointer<BackendEntry>.allocate(capacity: max(1, entries.count))
+    for (index, entry) in entries.enumerated() {
+      unsafe (table + index).initialize(
+        to: BackendEntry(
+          slot: entry.slot, proto: entry.proto, count: Int32(entry.count), choices: flat + entry.first,
+          addresses: places + entry.first))
+    }
+    unsafe socketIndex = unsafe bySlot
+    unsafe tls = unsafe secure
+    unsafe choices = unsafe flat
+    unsafe addresses = unsafe places
+    unsafe current = unsafe marks
+    unsafe backends = unsafe table
+    allChoices = []
+    allAddresses = []
+  }
+
+  func view(image: RoutingImage, sequence: UInt64) -> ConfigurationView {
+    guard let socketIndex = unsafe socketIndex, let tls = unsafe tls, let backends = unsafe backends,
+      let current = unsafe current
+    else { preconditionFailure("finish() comes first") }
+    return unsafe ConfigurationView(
+      image: image, sequence: sequence, socketIndex: socketIndex, socketSlotCount: Int32(socketSlotCount),
+      tlsEntries: tls, backends: backends, backendCount: Int32(entries.count),
+      backendSlotCount: (backendSlots.max() ?? -1) + 1, current: current,
+      endpointSlotCount: Int32(endpointSlotCount))
+  }
+
+  deinit {
+    unsafe socketIndex?.deallocate()
+    unsafe tls?.deallocate()
+    unsafe backends?.deallocate()
+    unsafe choices?.deallocate()
+    unsafe addresses?.deallocate()
+    unsafe current?.deallocate()
+  }
+}

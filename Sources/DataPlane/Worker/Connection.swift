@@ -1,0 +1,168 @@
+import HTTP1
+import HTTP2
+import HTTPSemantics
+import SystemIO
+import TLS
+
+/// One socket, downstream (a client's) or upstream (to an endpoint).
+///
+/// A trivial struct in the worker's slot table, indexed by descriptor number, so that a connection costs no
+/// allocation and no reference counting. Its life: `accepted` or `connecting`, then a TLS handshake where the
+/// socket asks for one, then `http1`, `http2` or `tunnel`; the engine lets the last bytes out after that.
+struct Connection {
+  enum Role: UInt8 {
+    case free
+    case listener
+    case downstream
+    case upstream
+  }
+
+  enum Phase: UInt8 {
+    case connecting
+    case handshaking
+    /// HTTP/1.1 or HTTP/2 with prior knowledge; the first bytes decide.
+    case detecting
+    case http1
+    case http2
+    /// Bytes pass both ways untouched: after `101 Switching Protocols`.
+    case tunnel
+  }
+
+  /// How the body that this connection's peer sends us is delimited (RFC 9112 section 6.3).
+  enum Incoming: UInt8 {
+    case head
+    case length
+    case chunked
+    case untilClose
+    /// The message is complete; on a downstream connection pipelined bytes wait for the response.
+    case done
+  }
+
+  struct Flags: OptionSet {
+    let rawValue: UInt32
+    /// The connection may carry another message when this one is done.
+    static let keepAlive = Flags(rawValue: 1 << 0)
+    static let readingPaused = Flags(rawValue: 1 << 1)
+    /// In the list of HTTP/2 sessions to flush at the end of this turn.
+    static let dirty = Flags(rawValue: 1 << 2)
+    /// In the list of connections whose stashed input is to be looked at again.
+    static let replay = Flags(rawValue: 1 << 3)
+    static let peerClosed = Flags(rawValue: 1 << 4)
+    static let draining = Flags(rawValue: 1 << 5)
+    /// Carried at least one whole exchange: a failure before the first answer byte may be a stale connection.
+    static let reused = Flags(rawValue: 1 << 6)
+    /// An HTTP/1.1 peer that announced version 1.0: no chunks, no interim responses.
+    static let http10 = Flags(rawValue: 1 << 7)
+    /// Bytes of the response in hand have come.
+    static let readAnything = Flags(rawValue: 1 << 8)
+    /// In its endpoint's pool.
+    static let idle = Flags(rawValue: 1 << 10)
+    static let holdsConfiguration = Flags(rawValue: 1 << 11)
+    static let speaksHTTP2 = Flags(rawValue: 1 << 13)
+    /// A partial head has come; `deadline` is when the rest must be there.
+    static let headTimerRuns = Flags(rawValue: 1 << 14)
+  }
+
+  /// The engine's handle; its generation tells this connection from later ones on the same descriptor.
+  var handle = Socket(index: -1, generation: 0)
+  var role: Role = .free
+  var phase: Phase = .detecting
+  var incoming: Incoming = .head
+  var scheme: UInt8 = 0
+  var flags: Flags = []
+  /// Slot of the configured socket (downstream), stable over configurations.
+  var socketSlot: Int16 = -1
+  /// The HTTP/1 exchange in progress; -1 none.
+  var stream: Int32 = -1
+  /// Endpoint slot (upstream).
+  var endpoint: Int32 = -1
+  /// Configuration cell held while a TLS handshake reads its certificates.
+  var cell: Int32 = -1
+  /// Streams of an HTTP/2 connection: head of the list linked through `Stream.sibling` (downstream) or
+  /// `Stream.upstreamNext` (upstream, those that wait for it to open included).
+  var firstStream: Int32 = -1
+  /// Milliseconds on the worker's clock at which the current wait is over; 0 for none.
+  var deadline: UInt64 = 0
+  /// Bytes of the body still to come under `.length`.
+  var remaining: Int64 = 0
+  var chunks = ChunkedDecoder()
+  /// Input that could not be used yet: a partial head, pipelined requests.
+  var stash = ByteStore()
+  var tls: TLSConnection?
+  var session: HTTP2Session?
+  var peer = SocketAddress()
+
+  /// When the timer that is armed fires; a later `deadline` is looked at then.
+  var timerAt: UInt64 = 0
+}
+
+/// A growable run of bytes in malloc'ed memory; empty it owns nothing.
+@safe
+struct ByteStore {
+  // INVARIANT: `base` is nil or points to `capacity` + `slack` bytes that this store owns; count <= capacity.
+  private(set) var base: UnsafeMutablePointer<UInt8>?
+  private(set) var count: Int32 = 0
+  private var capacity: Int32 = 0
+
+  /// Parsers may read this far beyond the last byte.
+  static let slack = 32
+
+  var isEmpty: Bool { count == 0 }
+
+  var bytes: Bytes {
+    guard let base = unsafe base else { return .empty }
+    return unsafe Bytes(start: base, count: Int(count))
+  }
+
+  /// Appends; false (and unchanged) when the store would hold more than `limit`.
+  mutating func append(_ bytes: Bytes, limit: Int) -> Bool {
+    let n = bytes.count
+    let need = Int(count) + n
+    guard need <= limit, need <= Int(Int32.max) / 2 else { return false }
+    if need > Int(capacity) { grow(to: need) }
+    if n > 0, let base = unsafe base {
+      // SAFETY: grow() made room for `need` bytes.
+      unsafe (base + Int(count)).update(from: bytes.start, count: n)
+    }
+    count = Int32(need)
+    return true
+  }
+
+  private mutating func grow(to need: Int) {
+    let room = max(512, (need + 1023) & ~1023)
+    let bigger = UnsafeMutablePointer<UInt8>.allocate(capacity: room + ByteStore.slack)
+    if let old = unsafe base {
+      unsafe bigger.update(from: old, count: Int(count))
+      unsafe old.deallocate()
+    }
+    unsafe base = unsafe bigger
+    capacity = Int32(room)
+  }
+
+  /// Drops the first `n` bytes.
+  mutating func removeFirst(_ n: Int) {
+    precondition(n <= Int(count))
+    if n == Int(count) {
+      release()
+    } else if n > 0, let base = unsafe base {
+      unsafe base.update(from: base + n, count: Int(count) - n)
+      count -= Int32(n)
+    }
+  }
+
+  mutating func release() {
+    if let base = unsafe base { unsafe base.deallocate() }
+    unsafe base = nil
+    count = 0
+    capacity = 0
+  }
+
+  /// Gives the memory to the caller, who must release it.
+  mutating func take() -> ByteStore {
+    let taken = self
+    unsafe base = nil
+    count = 0
+    capacity = 0
+    return taken
+  }
+}

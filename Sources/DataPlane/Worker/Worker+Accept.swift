@@ -1,0 +1,147 @@
+import Glibc
+import HTTP2
+import HTTPSemantics
+import SystemIO
+import Telemetry
+import TLS
+import Upstream
+
+/// Listeners, and the first and the last moment of a connection.
+extension Worker where Engine: ~Copyable {
+  mutating func listen(_ listener: ListenerSocket) {
+    let handle = engine.listen(on: listener.descriptor)
+    var connection = Connection()
+    connection.role = .listener
+    connection.handle = handle
+    connection.socketSlot = listener.slot
+    connections[handle.index][] = connection
+  }
+
+  /// Takes nothing new on this socket and lets its connections finish.
+  mutating func stopListening(slot: Int16) {
+    var index: Int32 = 0
+    while Int(index) < connections.capacity {
+      let connection = connections[index]
+      if connection[].socketSlot == slot {
+        if connection[].role == .listener {
+          engine.stopListening(connection[].handle)
+          connection[].role = .free
+          connection[].socketSlot = -1
+        } else if connection[].role == .downstream {
+          drainConnection(index)
+        }
+      }
+      index += 1
+    }
+  }
+
+  mutating func accepted(listener: Int32, descriptor: Int32, peer: SocketAddress) {
+    let slot = connections[listener][].socketSlot
+    _ = openDownstreamConnection(descriptor: descriptor, peer: peer, socketSlot: slot)
+  }
+
+  /// - Returns: false when a limit refused it; the descriptor is closed then.
+  mutating func openDownstreamConnection(descriptor: Int32, peer: SocketAddress, socketSlot: Int16) -> Bool {
+    let perWorker = limits.maxConnectionsPerWorker
+    if perWorker > 0 && openDownstream >= perWorker {
+      counters.hit(.maxConnectionsPerWorker)
+      close(descriptor)
+      return false
+    }
+    guard let handle = engine.adopt(descriptor) else {
+      counters.hit(.maxConnections)
+      close(descriptor)
+      return false
+    }
+    var connection = Connection()
+    connection.role = .downstream
+    connection.handle = handle
+    connection.socketSlot = socketSlot
+    connection.peer = peer
+    connection.flags = [.keepAlive]
+    let index = handle.index
+    connections[index][] = connection
+    openDownstream += 1
+    counters.add(.downstreamConnections)
+    counters.add(.downstreamConnectionsActive)
+    if !beginProtocol(index) {
+      closeConnection(index)
+      return false
+    }
+    if isDraining { connections[index][].flags.insert(.draining) }
+    engine.startReceiving(handle)
+    return true
+  }
+
+  /// TLS where the socket asks for it, otherwise the first bytes decide.
+  private mutating func beginProtocol(_ index: Int32) -> Bool {
+    let connection = connections[index]
+    guard let socket = currentSocket(slot: connection[].socketSlot) else { return false }
+    let tls = cells[currentCell][].view.tls(socket: socket)
+    if tls.isSecure {
+      guard let server = tls.server, let session = TLSConnection.accept(server) else {
+        // No certificate could be used: the listener's condition says so; nothing can be said on the wire.
+        counters.add(.tlsHandshakeFailures)
+        return false
+      }
+      connection[].tls = session
+      connection[].phase = .handshaking
+      connection[].scheme = Scheme.https.rawValue
+      connection[].cell = currentCell
+      retainCell(currentCell)
+      arm(index, at: nowMilliseconds + UInt64(limits.tlsHandshakeTimeout))
+    } else {
+      connection[].phase = .detecting
+      arm(index, at: nowMilliseconds + UInt64(limits.requestHeadTimeout))
+    }
+    return true
+  }
+
+  /// Index of the configured socket in the current image, nil when it is gone.
+  @inline(__always)
+  func currentSocket(slot: Int16) -> Int32? {
+    guard currentCell >= 0 else { return nil }
+    return cells[currentCell][].view.socket(slot: slot)
+  }
+
+  /// Ends a connection at once, with everything that hangs on it.
+  mutating func closeConnection(_ index: Int32) {
+    let connection = connections[index]
+    guard connection[].role == .downstream || connection[].role == .upstream else { return }
+    forgetConnection(index)
+    engine.close(connection[].handle)
+  }
+
+  /// Ends a connection when what was sent is out.
+  mutating func closeWhenDrained(_ index: Int32) {
+    let connection = connections[index]
+    guard connection[].role == .downstream || connection[].role == .upstream else { return }
+    if let tls = connection[].tls {
+      tls.shutdown()
+      sendCiphertext(index)
+    }
+    let handle = connection[].handle
+    forgetConnection(index)
+    engine.closeWhenDrained(handle)
+  }
+
+  /// Frees what a connection owns; its streams must have been told before.
+  private mutating func forgetConnection(_ index: Int32) {
+    let connection = connections[index]
+    connectionTimers.cancel(index)
+    connection[].stash.release()
+    if connection[].cell >= 0 { releaseCell(connection[].cell) }
+    if let session = connection[].session { session.destroy() }
+    if let tls = connection[].tls { tls.destroy() }
+    if connection[].role == .downstream {
+      openDownstream -= 1
+      counters.subtract(.downstreamConnectionsActive)
+    } else {
+      if connection[].endpoint >= 0 { pools.remove(index) }
+      counters.subtract(.upstreamConnectionsActive)
+    }
+    let handle = connection[].handle
+    connection[] = Connection()
+    connection[].handle = handle
+  }
+}

@@ -1,0 +1,81 @@
+import Glibc
+import HTTPSemantics
+import RoutingTable
+import SystemIO
+import Telemetry
+
+/// What an exchange leaves in the access log. Lines are gathered in a turn and written at its end.
+extension Worker where Engine: ~Copyable {
+  /// Method, authority and target, each behind its two-byte length: their memory is gone when the line is written.
+  mutating func keepLabel(_ stream: Int32, _ head: borrowing RequestHead) {
+    keepText(stream, head.methodBytes)
+    keepText(stream, head.authority)
+    keepText(stream, head.target)
+  }
+
+  private mutating func keepText(_ stream: Int32, _ bytes: Bytes) {
+    let s = streams[stream]
+    let kept = bytes.slice(0, min(bytes.count, 4096))
+    unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 2) { length in
+      unsafe length[0] = UInt8(truncatingIfNeeded: kept.count)
+      unsafe length[1] = UInt8(truncatingIfNeeded: kept.count >> 8)
+      guard let start = length.baseAddress else { return }
+      _ = s[].label.append(unsafe Bytes(start: start, count: 2), limit: 65_536)
+    }
+    _ = s[].label.append(kept, limit: 65_536)
+  }
+
+  private func text(_ number: Int, of label: Bytes) -> LogText {
+    var position = 0
+    var index = 0
+    while position + 2 <= label.count {
+      let count = Int(label[position]) | Int(label[position + 1]) << 8
+      if index == number {
+        let bytes = label.slice(position + 2, position + 2 + count)
+        return unsafe LogText(bytes.start, bytes.count)
+      }
+      position += 2 + count
+      index += 1
+    }
+    return LogText()
+  }
+
+  mutating func logExchange(_ stream: Int32) {
+    let s = streams[stream]
+    var record = AccessLogRecord()
+    var now = timespec()
+    // SAFETY: fills a local.
+    unsafe clock_gettime(CLOCK_REALTIME, &now)
+    let wall = UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)
+    let age = nowNanoseconds &- s[].startedNanoseconds
+    record.startNanoseconds = wall &- age
+    record.durationMicroseconds = age / 1000
+    if s[].flags.contains(.downstreamHTTP2) {
+      record.requestProtocol = .http2
+    } else if s[].flags.contains(.tunnelled) {
+      record.requestProtocol = .webSocket
+    } else if connections[s[].downstream][].flags.contains(.http10) {
+      record.requestProtocol = .http10
+    }
+    record.isTLS = s[].flags.contains(.secure)
+    let label = s[].label.bytes
+    record.method = text(0, of: label)
+    record.authority = text(1, of: label)
+    record.target = text(2, of: label)
+    record.status = Int32(s[].status)
+    record.requestBytes = s[].bytesReceived
+    record.responseBytes = s[].bytesSent
+    record.flags = ResponseFlags(rawValue: s[].responseFlags)
+    let peer = connections[s[].downstream][].peer
+    unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: SocketAddress.maximumTextLength) { place in
+      guard let start = place.baseAddress else { return }
+      let count = unsafe peer.format(into: start)
+      record.peer = unsafe LogText(start, count)
+      logLines.append(record, counters: counters)
+    }
+  }
+
+  mutating func flushAccessLog() {
+    if accessLog >= 0 { logLines.flush(counters: counters) }
+  }
+}

@@ -1,0 +1,235 @@
+import HTTP1
+import HTTPSemantics
+import SystemIO
+import Telemetry
+
+/// What an HTTP/1 client sends: heads, bodies, pipelined requests.
+extension Worker where Engine: ~Copyable {
+  mutating func requestBytes(_ index: Int32, _ bytes: Bytes) {
+    let connection = connections[index]
+    if connection[].stash.isEmpty {
+      let used = readRequests(index, bytes)
+      if used >= 0 && used < bytes.count { keepRequestBytes(index, bytes.slice(used, bytes.count)) }
+    } else {
+      keepRequestBytes(index, bytes)
+      if connection[].role == .downstream && connection[].incoming != .done { readStash(index) }
+    }
+  }
+
+  /// Bytes that cannot be used yet: the rest of a head is still to come, or a response is still under way.
+  private mutating func keepRequestBytes(_ index: Int32, _ bytes: Bytes) {
+    let connection = connections[index]
+    let limit = limits.maxHeadBytes + 128 * 1024
+    guard connection[].stash.append(bytes, limit: limit) else {
+      counters.hit(.maxHeadBytes)
+      refuse(index, status: 431, reason: "the request head is too large")
+      return
+    }
+    if connection[].incoming == .done {
+      pauseReading(index)
+    } else if connection[].incoming == .head && !connection[].flags.contains(.headTimerRuns) {
+      connection[].flags.insert(.headTimerRuns)
+      arm(index, at: nowMilliseconds + UInt64(limits.requestHeadTimeout))
+    }
+  }
+
+  /// Looks at stashed bytes again. The stash is taken out meanwhile, so that heads that view it stay valid
+  /// whatever happens to the connection.
+  private mutating func readStash(_ index: Int32) {
+    let connection = connections[index]
+    let handle = connection[].handle
+    var taken = connection[].stash.take()
+    let used = readRequests(index, taken.bytes)
+    if used >= 0, isAlive(index, handle), used < Int(taken.count), connection[].stash.isEmpty {
+      taken.removeFirst(used)
+      connection[].stash = taken
+      if connection[].incoming == .done { pauseReading(index) }
+    } else {
+      taken.release()
+    }
+  }
+
+  /// After a response: pipelined bytes are read in the same turn, from the loop rather than from deep down.
+  mutating func replayStashes() {
+    var position: Int32 = 0
+    while position < replays.count {
+      let index = replays[position]
+      position += 1
+      let connection = connections[index]
+      guard connection[].flags.contains(.replay) else { continue }
+      connection[].flags.remove(.replay)
+      guard connection[].role == .downstream, connection[].phase == .http1 else { continue }
+      if connection[].incoming == .head && !connection[].stash.isEmpty { readStash(index) }
+    }
+    replays.removeAll()
+  }
+
+  /// Consumes messages from `bytes` until more is needed or a response must be waited for.
+  /// - Returns: how many bytes were used; -1 when the connection is gone or reads no more.
+  private mutating func readRequests(_ index: Int32, _ bytes: Bytes) -> Int {
+    let connection = connections[index]
+    let handle = connection[].handle
+    var used = 0
+    while used < bytes.count {
+      let rest = bytes.slice(used, bytes.count)
+      let step: Int
+      switch connection[].incoming {
+      case .head: step = readRequestHead(index, rest)
+      case .length: step = readRequestLength(index, rest)
+      case .chunked: step = readRequestChunks(index, rest)
+      case .done, .untilClose: return used
+      }
+      guard isAlive(index, handle), connection[].phase == .http1 else {
+        return connection[].phase == .tunnel && isAlive(index, handle) && step > 0 ? used + step : -1
+      }
+      if step <= 0 { return step < 0 ? -1 : used }
+      used += step
+    }
+    return used
+  }
+
+  /// - Returns: bytes used; 0 when the head is not whole; -1 when it was refused.
+  @inline(__always)
+  private mutating func readRequestHead(_ index: Int32, _ bytes: Bytes) -> Int {
+    var head = RequestHead(fields: unsafe HeaderTable(base: requestFields.base, capacity: requestFields.capacity))
+    var consumed = 0
+    let result = unsafe parseRequestHead(
+      bytes.start, bytes.count, limits: http1Limits, into: &head, consumed: &consumed)
+    switch result {
+    case .complete:
+      beginHTTP1Request(index, &head)
+      return consumed
+    case .incomplete:
+      return 0
+    case .invalid(let error):
+      counters.add(.malformedRequests)
+      countLimit(error)
+      refuse(index, status: error.status, reason: error.reason)
+      return -1
+    }
+  }
+
+  private func countLimit(_ error: HTTP1Error) {
+    switch error.status {
+    case 414: counters.hit(.maxRequestLineBytes)
+    case 431: counters.hit(.maxHeadBytes)
+    default: break
+    }
+  }
+
+  @inline(__always)
+  private mutating func beginHTTP1Request(_ index: Int32, _ head: inout RequestHead) {
+    let connection = connections[index]
+    connection[].deadline = 0
+    connection[].flags.remove(.headTimerRuns)
+    if !head.keepAlive || connection[].flags.contains(.draining) { connection[].flags.remove(.keepAlive) }
+    if head.minorVersion == 0 { connection[].flags.insert(.http10) } else { connection[].flags.remove(.http10) }
+    if head.isChunked {
+      connection[].incoming = .chunked
+      connection[].chunks = ChunkedDecoder()
+    } else if head.contentLength > 0 {
+      connection[].incoming = .length
+      connection[].remaining = head.contentLength
+    } else {
+      connection[].incoming = .done
+    }
+    head.scheme = connection[].scheme == Scheme.https.rawValue ? .https : .http
+    counters.add(.requestsHTTP1)
+    guard let stream = newStream(downstream: index) else {
+      refuse(index, status: 503, reason: "too many requests at once")
+      return
+    }
+    connection[].stream = stream
+    beginRequest(stream, &head)
+  }
+
+  private mutating func readRequestLength(_ index: Int32, _ bytes: Bytes) -> Int {
+    let connection = connections[index]
+    let count = Int(min(Int64(bytes.count), connection[].remaining))
+    connection[].remaining -= Int64(count)
+    let isLast = connection[].remaining == 0
+    if isLast { connection[].incoming = .done }
+    requestBody(index, bytes.slice(0, count))
+    if isLast, connections[index][].stream >= 0 { endRequest(connections[index][].stream, trailers: .empty) }
+    return count
+  }
+
+  private mutating func readRequestChunks(_ index: Int32, _ bytes: Bytes) -> Int {
+    let connection = connections[index]
+    var decoder = connection[].chunks
+    let step = unsafe decoder.next(bytes.start, bytes.count, limits: http1Limits)
+    connection[].chunks = decoder
+    switch step {
+    case .data(let offset, let count, let consumed):
+      requestBody(index, bytes.slice(offset, offset + count))
+      return consumed
+    case .needMore(let consumed):
+      return consumed
+    case .end(let consumed, let trailerCount):
+      connection[].incoming = .done
+      var trailers = unsafe HeaderTable(base: requestFields.base, capacity: requestFields.capacity)
+      if trailerCount > 0 {
+        let section = bytes.slice(consumed - trailerCount, consumed)
+        guard unsafe parseTrailers(section.start, section.count, limits: http1Limits, into: &trailers) == nil else {
+          return refuseBody(index, status: 400, reason: "the trailer section is malformed")
+        }
+      }
+      if connection[].stream >= 0 { endRequest(connection[].stream, trailers: trailers) }
+      return consumed
+    case .invalid(let error):
+      return refuseBody(index, status: error.status, reason: error.reason)
+    }
+  }
+
+  /// A body that is not what RFC 9112 section 7.1 says: nothing of it is passed on any more.
+  private mutating func refuseBody(_ index: Int32, status: UInt16, reason: StaticString) -> Int {
+    counters.add(.malformedRequests)
+    refuse(index, status: status, reason: reason)
+    return -1
+  }
+
+  @inline(__always)
+  private mutating func requestBody(_ index: Int32, _ bytes: Bytes) {
+    let connection = connections[index]
+    if connection[].stream >= 0 {
+      arm(index, at: nowMilliseconds + UInt64(limits.requestBodyIdleTimeout))
+      forwardRequestBody(connection[].stream, bytes)
+    }
+  }
+
+  mutating func pauseReading(_ index: Int32) {
+    let connection = connections[index]
+    guard !connection[].flags.contains(.readingPaused) else { return }
+    connection[].flags.insert(.readingPaused)
+    engine.stopReceiving(connection[].handle)
+  }
+
+  mutating func resumeReading(_ index: Int32) {
+    let connection = connections[index]
+    guard connection[].flags.contains(.readingPaused) else { return }
+    connection[].flags.remove(.readingPaused)
+    engine.startReceiving(connection[].handle)
+  }
+
+  /// The response is out: the connection waits for the next request, or ends.
+  mutating func nextHTTP1Request(_ index: Int32) {
+    let connection = connections[index]
+    connection[].stream = -1
+    connection[].flags.insert(.reused)
+    let isWhole = connection[].incoming == .done
+    // The engine reads what is left away for a while, so that closing does not reset the connection before the
+    // client has read its response.
+    guard connection[].flags.contains(.keepAlive), isWhole else {
+      closeWhenDrained(index)
+      return
+    }
+    connection[].incoming = .head
+    connection[].deadline = nowMilliseconds + UInt64(limits.idleTimeout)
+    if connection[].timerAt == 0 { arm(index, at: connection[].deadline) }
+    if !connection[].stash.isEmpty && !connection[].flags.contains(.replay) {
+      connection[].flags.insert(.replay)
+      replays.append(index)
+    }
+    resumeReading(index)
+  }
+}

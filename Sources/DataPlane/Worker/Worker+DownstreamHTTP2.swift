@@ -1,0 +1,185 @@
+import HTTP2
+import HTTPSemantics
+import SystemIO
+import Telemetry
+
+/// HTTP/2 sessions of either side: bytes in, events out, and what a client's events mean.
+extension Worker where Engine: ~Copyable {
+  mutating func sessionBytes(_ index: Int32, _ bytes: Bytes) {
+    let connection = connections[index]
+    let handle = connection[].handle
+    guard let session = connection[].session else { return }
+    inbox.reset()
+    inbox.setNow(milliseconds: nowMilliseconds)
+    let result = unsafe session.receive(bytes.start, bytes.count)
+    sessionEvents(index)
+    guard isAlive(index, handle) else { return }
+    markDirty(index)
+    if case .fatal(_, let limit) = result {
+      if connection[].role == .downstream {
+        counters.add(.http2ProtocolErrors)
+        count(limit)
+        counters.add(.http2GoAwaysSent)
+      }
+      lastWords(index, session)
+    }
+  }
+
+  /// GOAWAY is queued: send it, then end the connection and everything on it.
+  private mutating func lastWords(_ index: Int32, _ session: HTTP2Session) {
+    let room = 64 * 1024
+    let place = unsafe beginWrite(index, room)
+    let count = unsafe session.drain(into: place, capacity: room)
+    if count > 0 { endWrite(index, count) }
+    if connections[index][].role == .downstream {
+      clientGone(index)
+      closeWhenDrained(index)
+    } else {
+      upstreamFailed(index, error: 71)
+    }
+  }
+
+  /// Handles what a session has reported. Events name their stream by tag; a tag whose stream has ended since is
+  /// out of date and only its bytes are given back.
+  mutating func sessionEvents(_ index: Int32) {
+    let handle = connections[index][].handle
+    var position = 0
+    while position < inbox.count {
+      let event = inbox[position]
+      position += 1
+      if connections[index][].role == .downstream {
+        clientEvent(index, event)
+      } else {
+        upstreamEvent(index, event)
+      }
+      guard isAlive(index, handle) else { break }
+    }
+    inbox.reset()
+  }
+
+  /// A stream's tag: its slot and the generation that tells it from later ones in the same slot.
+  @inline(__always)
+  func tag(_ stream: Int32) -> UInt64 {
+    UInt64(streams[stream][].generation) << 32 | UInt64(UInt32(bitPattern: stream)) + 1
+  }
+
+  /// The stream that a tag names, -1 when it has ended.
+  @inline(__always)
+  func stream(tagged tag: UInt64) -> Int32 {
+    guard tag != 0 else { return -1 }
+    let index = Int32(bitPattern: UInt32(truncatingIfNeeded: tag) &- 1)
+    guard index >= 0, index < usedStreams else { return -1 }
+    let s = streams[index]
+    return s[].generation == UInt32(truncatingIfNeeded: tag >> 32) && s[].downstream >= 0 ? index : -1
+  }
+
+  private mutating func clientEvent(_ index: Int32, _ event: HTTP2Event) {
+    switch event.kind {
+    case .requestHead:
+      beginHTTP2Request(index, event)
+    case .data:
+      clientData(index, event)
+    case .trailers:
+      let stream = stream(tagged: event.tag)
+      if stream >= 0 { endRequest(stream, trailers: event.trailers) }
+    case .endStream:
+      let stream = stream(tagged: event.tag)
+      if stream >= 0 { endRequest(stream, trailers: .empty) }
+    case .reset:
+      counters.add(.http2ResetsReceived)
+    case .streamClosed:
+      counters.subtract(.http2StreamsActive)
+      let stream = stream(tagged: event.tag)
+      if stream >= 0 {
+        streams[stream][].downstreamID = 0
+        clientCancelled(stream)
+      }
+      if connections[index][].firstStream < 0 { armIdleSession(index) }
+    case .writable:
+      let stream = stream(tagged: event.tag)
+      if stream >= 0 { resumeUpstream(stream) }
+    case .malformed:
+      counters.add(.malformedRequests)
+      count(event.limit)
+    case .goAway, .settings, .responseHead, .informational:
+      break
+    }
+  }
+
+  private mutating func armIdleSession(_ index: Int32) {
+    let wait = connections[index][].flags.contains(.draining) ? 1000 : limits.idleTimeout
+    arm(index, at: nowMilliseconds + UInt64(wait))
+  }
+
+  private mutating func beginHTTP2Request(_ index: Int32, _ event: HTTP2Event) {
+    let connection = connections[index]
+    counters.add(.requestsHTTP2)
+    counters.add(.http2StreamsActive)
+    guard let session = connection[].session else { return }
+    guard let stream = newStream(downstream: index) else {
+      session.reset(event.streamID, HTTP2ErrorCode.refusedStream)
+      return
+    }
+    let s = streams[stream]
+    s[].flags.insert(.downstreamHTTP2)
+    s[].downstreamID = event.streamID
+    s[].sibling = connection[].firstStream
+    if s[].sibling >= 0 { streams[s[].sibling][].previousSibling = stream }
+    connection[].firstStream = stream
+    connection[].deadline = 0
+    event.setTag(tag(stream))
+    var head = unsafe event.requestHead.pointee
+    // The session's table has no room for the fields that we add.
+    var table = unsafe HeaderTable(base: requestFields.base, capacity: requestFields.capacity)
+    var position = 0
+    while position < head.fields.count {
+      _ = table.append(head.fields[position])
+      position &+= 1
+    }
+    head.fields = table
+    head.scheme = connection[].scheme == Scheme.https.rawValue ? .https : .http
+    beginRequest(stream, &head)
+  }
+
+  private mutating func clientData(_ index: Int32, _ event: HTTP2Event) {
+    guard let session = connections[index][].session else { return }
+    let stream = stream(tagged: event.tag)
+    guard stream >= 0 else {
+      session.consume(event.streamID, event.bytes.count)
+      return
+    }
+    let s = streams[stream]
+    let generation = s[].generation
+    s[].downstreamDebt += Int32(event.bytes.count)
+    forwardRequestBody(stream, event.bytes)
+    guard streams[stream][].generation == generation else { return }
+    if !s[].flags.contains(.downstreamPaused) { payDownstream(stream) }
+    if event.endStream { endRequest(stream, trailers: .empty) }
+  }
+
+  /// Gives the client's flow-control window back for what has found room on the other side.
+  mutating func payDownstream(_ stream: Int32) {
+    let s = streams[stream]
+    guard s[].downstreamDebt > 0, s[].downstreamID != 0 else { return }
+    guard let session = connections[s[].downstream][].session else { return }
+    session.consume(s[].downstreamID, Int(s[].downstreamDebt))
+    s[].downstreamDebt = 0
+    markDirty(s[].downstream)
+  }
+
+  private func count(_ limit: HTTP2Limit) {
+    switch limit {
+    case .none: break
+    case .headerBytes: counters.hit(.maxHeadBytes)
+    case .headerFields: counters.hit(.maxHeaderFields)
+    case .continuations: counters.hit(.maxContinuationFrames)
+    case .resetsReceived, .resetsSent: counters.hit(.maxStreamResets)
+    case .pings: counters.hit(.maxPings)
+    case .settings: counters.hit(.maxSettings)
+    case .emptyData: counters.hit(.maxEmptyFrames)
+    case .priorities: counters.hit(.maxPriorityFrames)
+    case .windowUpdates: counters.hit(.maxWindowUpdates)
+    case .queuedAcknowledgements: counters.hit(.maxQueuedControlFrames)
+    }
+  }
+}

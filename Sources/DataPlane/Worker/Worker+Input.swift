@@ -1,0 +1,196 @@
+import HTTP2
+import HTTPSemantics
+import SystemIO
+import TLS
+import Telemetry
+
+/// Bytes from a socket on their way to the protocol that reads them.
+extension Worker where Engine: ~Copyable {
+  /// Whether the connection is still the one that `handle` named.
+  @inline(__always)
+  func isAlive(_ index: Int32, _ handle: Socket) -> Bool {
+    let connection = connections[index]
+    return connection[].role != .free && connection[].handle == handle
+  }
+
+  @inline(__always)
+  mutating func received(_ index: Int32, _ bytes: Bytes) {
+    let connection = connections[index]
+    if connection[].role == .downstream {
+      counters.add(.downstreamBytesReceived, bytes.count)
+    } else {
+      counters.add(.upstreamBytesReceived, bytes.count)
+    }
+    if connection[].tls != nil {
+      receivedCiphertext(index, bytes)
+    } else {
+      input(index, bytes)
+    }
+  }
+
+  /// Plain bytes: what the peer said, without TLS.
+  @inline(__always)
+  private mutating func input(_ index: Int32, _ bytes: Bytes) {
+    let connection = connections[index]
+    switch connection[].phase {
+    case .http1:
+      if connection[].role == .downstream {
+        requestBytes(index, bytes)
+      } else {
+        responseBytes(index, bytes)
+      }
+    case .http2: sessionBytes(index, bytes)
+    case .tunnel: tunnelBytes(index, bytes)
+    case .detecting: detect(index, bytes)
+    case .handshaking, .connecting: break
+    }
+  }
+
+  @inline(never)
+  private mutating func receivedCiphertext(_ index: Int32, _ bytes: Bytes) {
+    let connection = connections[index]
+    let handle = connection[].handle
+    guard let tls = connection[].tls else { return }
+    unsafe tls.feed(bytes.start, bytes.count)
+    while true {
+      let result = unsafe tls.read(into: plaintext.base, capacity: plaintext.capacity)
+      sendCiphertext(index)
+      guard isAlive(index, handle) else { return }
+      if connection[].phase == .handshaking && tls.isHandshakeDone { handshakeDone(index, tls) }
+      switch result {
+      case .bytes(let count):
+        input(index, unsafe Bytes(start: plaintext.base, count: count))
+        guard isAlive(index, handle) else { return }
+      case .needMore:
+        return
+      case .closed:
+        peerEnded(index)
+        return
+      case .failed:
+        if connection[].phase == .handshaking { counters.add(.tlsHandshakeFailures) }
+        failed(index, error: 71)
+        return
+      }
+    }
+  }
+
+  private mutating func handshakeDone(_ index: Int32, _ tls: TLSConnection) {
+    let connection = connections[index]
+    counters.add(.tlsHandshakes)
+    if connection[].cell >= 0 {
+      releaseCell(connection[].cell)
+      connection[].cell = -1
+    }
+    if tls.negotiated == .h2 {
+      startHTTP2Server(index)
+    } else {
+      connection[].phase = .http1
+      arm(index, at: nowMilliseconds + UInt64(limits.requestHeadTimeout))
+    }
+  }
+
+  /// Clear text may be HTTP/1 or HTTP/2 with prior knowledge (RFC 9113 section 3.3): the preface tells.
+  @inline(never)
+  private mutating func detect(_ index: Int32, _ bytes: Bytes) {
+    let connection = connections[index]
+    let preface = Bytes("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    var all = bytes
+    var stashed = connection[].stash.take()
+    defer { stashed.release() }
+    if !stashed.isEmpty {
+      _ = stashed.append(bytes, limit: limits.maxHeadBytes + bytes.count)
+      all = stashed.bytes
+    }
+    let compared = min(all.count, preface.count)
+    if !preface.slice(0, compared).equals(all.slice(0, compared)) {
+      connection[].phase = .http1
+      requestBytes(index, all)
+    } else if compared == preface.count {
+      startHTTP2Server(index)
+      sessionBytes(index, all)
+    } else {
+      _ = connection[].stash.append(all, limit: preface.count)
+    }
+  }
+
+  private mutating func startHTTP2Server(_ index: Int32) {
+    let connection = connections[index]
+    guard let session = HTTP2Session.server(inbox) else {
+      closeConnection(index)
+      return
+    }
+    connection[].session = session
+    connection[].phase = .http2
+    if connection[].flags.contains(.draining) { session.goAway(graceful: true) }
+    arm(index, at: nowMilliseconds + UInt64(limits.idleTimeout))
+    markDirty(index)
+  }
+
+  /// The peer will send no more (FIN or close_notify).
+  mutating func peerEnded(_ index: Int32) {
+    let connection = connections[index]
+    guard !connection[].flags.contains(.peerClosed) else { return }
+    connection[].flags.insert(.peerClosed)
+    switch connection[].role {
+    case .downstream: clientEnded(index)
+    case .upstream: upstreamEnded(index)
+    case .free, .listener: break
+    }
+  }
+
+  private mutating func clientEnded(_ index: Int32) {
+    let connection = connections[index]
+    switch connection[].phase {
+    case .tunnel: tunnelEnded(index)
+    case .http1 where connection[].stream >= 0 && connection[].incoming == .done:
+      // Half-closed after a whole request: the client still wants its answer (RFC 9112 section 9.6).
+      connection[].flags.remove(.keepAlive)
+    case .http1 where connection[].stream >= 0:
+      failed(index, error: 104)
+    default:
+      clientGone(index)
+      closeConnection(index)
+    }
+  }
+
+  /// The socket is of no more use, in either direction.
+  mutating func failed(_ index: Int32, error: Int32) {
+    let connection = connections[index]
+    switch connection[].role {
+    case .downstream:
+      if connection[].phase == .tunnel {
+        tunnelFailed(index)
+      } else {
+        clientGone(index)
+        closeConnection(index)
+      }
+    case .upstream:
+      if connection[].phase == .tunnel {
+        tunnelFailed(index)
+      } else {
+        upstreamFailed(index, error: error)
+      }
+    case .listener:
+      counters.add(.acceptFailures)
+    case .free:
+      break
+    }
+  }
+
+  /// Everything that was sent is out: who waited for room may go on.
+  mutating func drained(_ index: Int32) {
+    let connection = connections[index]
+    switch connection[].phase {
+    case .http2: markDirty(index)
+    case .tunnel: tunnelDrained(index)
+    default:
+      let stream = connection[].stream
+      guard stream >= 0 else { return }
+      if connection[].role == .downstream {
+        resumeUpstream(stream)
+      } else {
+        resumeDownstream(stream)
+      }
+    }
+  }
+}

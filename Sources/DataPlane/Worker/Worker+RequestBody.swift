@@ -1,0 +1,95 @@
+import HTTP1
+import HTTP2
+import HTTPSemantics
+import SystemIO
+import Telemetry
+
+/// The request body on its way to the backend.
+extension Worker where Engine: ~Copyable {
+  @inline(__always)
+  mutating func forwardRequestBody(_ stream: Int32, _ bytes: Bytes) {
+    let s = streams[stream]
+    s[].bytesReceived += UInt64(bytes.count)
+    if limits.maxRequestBodyBytes > 0 && s[].bytesReceived > UInt64(limits.maxRequestBodyBytes) {
+      counters.hit(.maxRequestBodyBytes)
+      cancelUpstream(stream)
+      if s[].flags.contains(.responseStarted) {
+        abortExchange(stream)
+      } else {
+        reply(stream, status: 413, reason: "the request body is larger than this proxy takes", flags: .limit)
+      }
+      return
+    }
+    guard s[].upstream >= 0, s[].flags.contains(.headSent) else {
+      // What one read brought is kept until the connection stands; nothing more is read meanwhile.
+      _ = s[].pendingBody.append(bytes, limit: Int(Int32.max) / 4)
+      pauseDownstream(stream)
+      return
+    }
+    writeRequestBody(stream, bytes)
+  }
+
+  mutating func writeRequestBody(_ stream: Int32, _ bytes: Bytes) {
+    let s = streams[stream]
+    guard !bytes.isEmpty, s[].upstream >= 0 else { return }
+    if !s[].flags.contains(.bodySent) {
+      s[].flags.insert(.bodySent)
+      s[].head.release()
+      s[].flags.remove(.headKept)
+    }
+    let index = s[].upstream
+    if s[].requestBody == .http2 {
+      guard let session = connections[index][].session else { return }
+      unsafe session.write(s[].upstreamID, bytes.start, bytes.count, endStream: false)
+      markDirty(index)
+      if session.queuedBytes(s[].upstreamID) > limits.bufferHighWater { pauseDownstream(stream) }
+    } else {
+      writeBody(index, s[].requestBody, bytes)
+      if isFull(index) { pauseDownstream(stream) }
+    }
+  }
+
+  /// The client's request is whole.
+  @inline(__always)
+  mutating func endRequest(_ stream: Int32, trailers: HeaderTable) {
+    let s = streams[stream]
+    guard !s[].flags.contains(.requestEnded) else { return }
+    s[].flags.insert(.requestEnded)
+    if !s[].flags.contains(.downstreamHTTP2) { connections[s[].downstream][].deadline = 0 }
+    guard s[].upstream >= 0, s[].flags.contains(.headSent) else { return }
+    finishRequestBody(stream, trailers: trailers)
+  }
+
+  mutating func finishRequestBody(_ stream: Int32, trailers: HeaderTable) {
+    let s = streams[stream]
+    let index = s[].upstream
+    guard index >= 0 else { return }
+    switch s[].requestBody {
+    case .http2:
+      guard let session = connections[index][].session else { return }
+      if trailers.count > 0 {
+        var fields = inbox.fieldList()
+        fields.append(trailers)
+        session.submitTrailers(s[].upstreamID, fields: fields)
+      } else {
+        unsafe session.write(s[].upstreamID, Bytes.empty.start, 0, endStream: true)
+      }
+      markDirty(index)
+    case .chunked:
+      writeBodyEnd(index, trailers)
+    case .none, .length, .untilClose:
+      break
+    }
+  }
+
+  mutating func resumeDownstreamUnlessFull(_ stream: Int32) {
+    let s = streams[stream]
+    guard s[].downstream >= 0, s[].upstream >= 0 else { return }
+    if s[].requestBody == .http2 {
+      guard let session = connections[s[].upstream][].session else { return }
+      if session.queuedBytes(s[].upstreamID) <= limits.bufferHighWater { resumeDownstream(stream) }
+    } else if !isFull(s[].upstream) {
+      resumeDownstream(stream)
+    }
+  }
+}

@@ -1,0 +1,246 @@
+import HTTPSemantics
+import RoutingTable
+import SystemIO
+import Telemetry
+
+/// From a request head to what its rule wants: find the route in the compiled table, then answer, redirect or
+/// forward.
+extension Worker where Engine: ~Copyable {
+  mutating func beginRequest(_ stream: Int32, _ head: inout RequestHead) {
+    let s = streams[stream]
+    text.reset()
+    s[].startedNanoseconds = nowNanoseconds
+    if head.endStream { s[].flags.insert(.requestEnded) }
+    if head.method == .head { s[].flags.insert(.headRequest) }
+    if head.method.isIdempotent { s[].flags.insert(.idempotent) }
+    if head.scheme == .https { s[].flags.insert(.secure) }
+    if head.isGRPC {
+      s[].flags.insert(.grpc)
+      counters.add(.requestsGRPC)
+    }
+    counters.add(.requestsActive)
+    guard let socket = currentSocket(slot: connections[s[].downstream][].socketSlot) else {
+      counters.add(.noListener)
+      reply(stream, status: 503, reason: "this listener is no longer configured", flags: .noListener)
+      return
+    }
+    s[].cell = currentCell
+    retainCell(currentCell)
+    guard normalizeTarget(stream, &head) else { return }
+    if accessLog >= 0 { keepLabel(stream, head) }
+    if limits.maxRequestBodyBytes > 0 && head.contentLength > Int64(limits.maxRequestBodyBytes) {
+      counters.hit(.maxRequestBodyBytes)
+      reply(stream, status: 413, reason: "the request body is larger than this proxy takes", flags: .limit)
+      return
+    }
+    let image = cells[currentCell][].view.image
+    let answer = unsafe withUnsafePointer(to: &head) { unsafe image.lookup(socket: Int(socket), head: $0) }
+    switch answer.outcome {
+    case .matched:
+      apply(stream, &head, answer)
+    case .noRoute:
+      counters.add(.noRoute)
+      reply(stream, status: 404, reason: "no route matches this request", flags: .noRoute)
+    case .noHost:
+      counters.add(.noHost)
+      reply(stream, status: 404, reason: "no route is configured for this host", flags: .noHost)
+    case .noListener:
+      counters.add(.noListener)
+      reply(stream, status: 404, reason: "no listener takes this host", flags: .noListener)
+    }
+  }
+
+  /// Routing sees exactly what is forwarded: the path in its normal form.
+  @inline(__always)
+  private mutating func normalizeTarget(_ stream: Int32, _ head: inout RequestHead) -> Bool {
+    guard pathNeedsNormalizing(head.path) else { return true }
+    return normalizeSlowly(stream, &head)
+  }
+
+  @inline(never)
+  private mutating func normalizeSlowly(_ stream: Int32, _ head: inout RequestHead) -> Bool {
+    let extra = head.hasQuery ? head.query.count + 1 : 0
+    let room = head.path.count
+    guard let place = unsafe text.reserve(room + extra) else {
+      reply(stream, status: 414, reason: "the request target is too long", flags: .limit)
+      return false
+    }
+    switch unsafe normalizePath(head.path, place, capacity: room) {
+    case .unchanged:
+      text.giveBack(room + extra)
+      return true
+    case .rewritten(let count):
+      // SAFETY: `room` covers the path, `extra` the question mark and the query.
+      if head.hasQuery {
+        unsafe place[count] = 0x3f
+        unsafe (place + count + 1).update(from: head.query.start, count: head.query.count)
+      }
+      head.setTarget(unsafe Bytes(start: place, count: count + extra))
+      return true
+    case .invalid(let error):
+      counters.add(.malformedRequests)
+      reply(stream, status: 400, reason: error.reason, flags: .malformed)
+      return false
+    case .noRoom:
+      reply(stream, status: 414, reason: "the request target is too long", flags: .limit)
+      return false
+    }
+  }
+
+  @inline(__always)
+  private mutating func apply(_ stream: Int32, _ head: inout RequestHead, _ answer: RouteAnswer) {
+    let s = streams[stream]
+    let rule = cells[s[].cell][].view.image.rule(answer.rule)
+    s[].rule = answer.rule
+    s[].listener = answer.listener
+    if rule.isGRPC { s[].flags.insert(.grpc) }
+    if rule.requestTimeout != 0 { s[].requestDeadline = nowMilliseconds + UInt64(rule.requestTimeout) }
+    switch rule.action {
+    case .forward:
+      forward(stream, &head, rule, answer)
+    case .redirect:
+      redirect(stream, &head, rule, answer)
+    case .respond:
+      reply(stream, status: rule.status, body: rule.reason, flags: .fixedResponse)
+    }
+  }
+
+  @inline(__always)
+  private mutating func forward(
+    _ stream: Int32, _ head: inout RequestHead, _ rule: RuleView, _ answer: RouteAnswer
+  ) {
+    let s = streams[stream]
+    let number = rule.pick(random: UInt32(truncatingIfNeeded: random.next()))
+    guard number >= 0, rule.weightedBackend(Int(number)).backend >= 0 else {
+      counters.add(.noBackend)
+      reply(stream, status: 500, reason: "the rule's backend does not exist or may not be used", flags: .noBackend)
+      return
+    }
+    let pick = rule.weightedBackend(Int(number))
+    s[].weighted = number
+    s[].backend = pick.backend
+    let entry = cells[s[].cell][].view.backend(pick.backend)
+    let speaksHTTP2 = entry.proto == .h2c || s[].flags.contains(.grpc)
+    if speaksHTTP2 { s[].flags.insert(.http2Upstream) }
+    if head.upgrade == .webSocket && !speaksHTTP2 { s[].flags.insert(.wantsUpgrade) }
+    if rule.backendTimeout != 0 { s[].backendDeadline = nowMilliseconds + UInt64(rule.backendTimeout) }
+    if s[].requestDeadline != 0 || s[].backendDeadline != 0 { armStream(stream) }
+    if rule.rewritesPath || !rule.rewriteHost.isEmpty { rewrite(stream, &head, rule, answer) }
+    prepareRequestFields(stream, &head, rule, pick)
+    sendRequest(stream, &head)
+  }
+
+  /// Replaces what the rule rewrites: the authority and the path.
+  private mutating func rewrite(
+    _ stream: Int32, _ head: inout RequestHead, _ rule: RuleView, _ answer: RouteAnswer
+  ) {
+    let newHost = rule.rewriteHost
+    if rule.rewritesPath {
+      let image = cells[streams[stream][].cell][].view.image
+      let place = unsafe rewritten.base
+      let room = rewritten.capacity
+      let count = unsafe withUnsafePointer(to: &head) {
+        unsafe image.rewrittenTarget(answer, rule, $0, into: place, capacity: room)
+      }
+      if count > 0 { head.setTarget(text.copy(unsafe Bytes(start: rewritten.base, count: count))) }
+    }
+    if !newHost.isEmpty {
+      let host = head.fields.firstIndex(of: .host)
+      if host >= 0 { drop(head.fields, host) }
+      _ = head.setAuthority(newHost)
+    }
+  }
+
+  // MARK: Fields of the request
+
+  /// Takes away what the next hop must not see and adds what it is told about the client.
+  @inline(__always)
+  private mutating func prepareRequestFields(
+    _ stream: Int32, _ head: inout RequestHead, _ rule: RuleView, _ pick: WeightedBackendView
+  ) {
+    let s = streams[stream]
+    let original = head.authority
+    var hasRequestID = false
+    var index = 0
+    while index < head.fields.count {
+      switch head.fields[index].known {
+      case .other: break
+      // Said by us below; what an untrusted peer says about itself is not passed on.
+      case .xForwardedFor, .xForwardedProto, .xForwardedHost, .xForwardedPort, .xForwardedClientCert, .forwarded,
+        .xRealIP, .te:
+        drop(head.fields, index)
+      case .xRequestID: hasRequestID = true
+      default: break
+      }
+      index &+= 1
+    }
+    let connection = connections[s[].downstream]
+    if let place = unsafe text.reserve(48) {
+      let count = unsafe connection[].peer.format(into: place)
+      text.giveBack(48 - count)
+      add(&head.fields, .xForwardedFor, "x-forwarded-for", unsafe Bytes(start: place, count: count))
+    }
+    let scheme: StaticString = s[].flags.contains(.secure) ? "https" : "http"
+    add(&head.fields, .xForwardedProto, "x-forwarded-proto", Bytes(scheme))
+    add(&head.fields, .xForwardedHost, "x-forwarded-host", original)
+    if !hasRequestID { add(&head.fields, .xRequestID, "x-request-id", requestID()) }
+    operate(&head.fields, rule.requestHeaders)
+    operate(&head.fields, pick.requestHeaders)
+    // RFC 9113 section 8.2.2 allows only this one; gRPC asks for it.
+    if s[].flags.contains(.http2Upstream) && (head.hasTETrailers || head.isGRPC) {
+      add(&head.fields, .te, "te", Bytes("trailers"))
+    }
+  }
+
+  @inline(__always)
+  func drop(_ table: HeaderTable, _ index: Int) {
+    var field = table[index]
+    field.isDropped = true
+    table[index] = field
+  }
+
+  @inline(__always)
+  func add(_ table: inout HeaderTable, _ known: KnownHeader, _ name: StaticString, _ value: Bytes) {
+    guard !value.isEmpty else { return }
+    // A table that is full has room for every field that may arrive and for ours: see maximumFields.
+    _ = table.append(HeaderField(name: Bytes(name), value: value, known: known))
+  }
+
+  /// Header modifiers of a rule or of one of its backends, in their order: set, add, remove.
+  mutating func operate(_ table: inout HeaderTable, _ operations: HeaderOperations) {
+    var index = 0
+    while index < operations.count {
+      let operation = operations[index]
+      if operation.kind != .add {
+        var found = table.firstIndex(named: operation.name)
+        while found >= 0 {
+          drop(table, found)
+          found = table.firstIndex(named: operation.name, from: found + 1)
+        }
+      }
+      if operation.kind != .remove {
+        let known = unsafe KnownHeader.classify(operation.name.start, operation.name.count)
+        _ = table.append(HeaderField(name: operation.name, value: operation.value, known: known))
+      }
+      index += 1
+    }
+  }
+
+  private mutating func requestID() -> Bytes {
+    guard let place = unsafe text.reserve(32) else { return .empty }
+    var position = 0
+    while position < 32 {
+      var bits = random.next()
+      var digit = 0
+      while digit < 16 {
+        let value = UInt8(bits & 15)
+        // SAFETY: 32 digits fill the 32 reserved bytes.
+        unsafe place[position] = value < 10 ? 48 + value : 87 + value
+        bits >>= 4
+        position += 1
+        digit += 1
+      }
+    }
+    return unsafe Bytes(start: place, count: 32)
+  }
+}

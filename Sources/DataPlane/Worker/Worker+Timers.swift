@@ -1,0 +1,142 @@
+import HTTP2
+import SystemIO
+import Telemetry
+import Upstream
+
+/// Deadlines of connections and streams. Timers are lazy: moving a deadline later only writes it down; when the
+/// armed timer fires early it is armed again.
+extension Worker where Engine: ~Copyable {
+  /// The connection's present wait ends at `deadline` (worker clock, milliseconds).
+  @inline(__always)
+  mutating func arm(_ index: Int32, at deadline: UInt64) {
+    let connection = connections[index]
+    connection[].deadline = deadline
+    if connection[].timerAt == 0 || deadline < connection[].timerAt {
+      connection[].timerAt = deadline
+      connectionTimers.schedule(index, atMilliseconds: deadline)
+    }
+  }
+
+  @inline(__always)
+  mutating func disarm(_ index: Int32) { connections[index][].deadline = 0 }
+
+  mutating func armStream(_ stream: Int32) {
+    let s = streams[stream]
+    var deadline = s[].requestDeadline
+    if s[].backendDeadline != 0, deadline == 0 || s[].backendDeadline < deadline {
+      deadline = s[].backendDeadline
+    }
+    guard deadline != 0 else { return }
+    streamTimers.schedule(stream, atMilliseconds: deadline)
+    s[].flags.insert(.timerArmed)
+  }
+
+  mutating func fireTimers() {
+    if isDraining && nowMilliseconds >= drainDeadline { isStopped = true }
+    if isDraining && openDownstream == 0 { isStopped = true }
+    mailbox.report(openConnections: openDownstream)
+    connectionTimers.advance(nowMilliseconds: nowMilliseconds)
+    var index = connectionTimers.popExpired()
+    while index >= 0 {
+      connectionTimerFired(index)
+      index = connectionTimers.popExpired()
+    }
+    expireIdleUpstreams()
+    streamTimers.advance(nowMilliseconds: nowMilliseconds)
+    var stream = streamTimers.popExpired()
+    while stream >= 0 {
+      streamTimerFired(stream)
+      stream = streamTimers.popExpired()
+    }
+  }
+
+  private mutating func expireIdleUpstreams() {
+    let timeout = UInt64(limits.upstreamIdleTimeout)
+    guard nowMilliseconds > timeout else { return }
+    var index = pools.expireIdle(olderThanMilliseconds: nowMilliseconds - timeout)
+    while index >= 0 {
+      counters.hit(.upstreamIdleTimeout)
+      connections[index][].endpoint = -1
+      closeConnection(index)
+      index = pools.expireIdle(olderThanMilliseconds: nowMilliseconds - timeout)
+    }
+  }
+
+  private mutating func connectionTimerFired(_ index: Int32) {
+    let connection = connections[index]
+    connection[].timerAt = 0
+    let deadline = connection[].deadline
+    guard connection[].role != .free, deadline != 0 else { return }
+    if deadline > nowMilliseconds {
+      arm(index, at: deadline)
+      return
+    }
+    switch connection[].role {
+    case .downstream: downstreamTimedOut(index)
+    case .upstream: upstreamTimedOut(index)
+    case .free, .listener: break
+    }
+  }
+
+  private mutating func downstreamTimedOut(_ index: Int32) {
+    let connection = connections[index]
+    switch connection[].phase {
+    case .handshaking:
+      counters.hit(.tlsHandshakeTimeout)
+      counters.add(.tlsHandshakeFailures)
+      closeConnection(index)
+    case .detecting, .http1:
+      if connection[].stream >= 0 {
+        requestBodyStalled(index)
+      } else if connection[].stash.isEmpty && connection[].flags.contains(.reused) {
+        if !connection[].flags.contains(.draining) { counters.hit(.idleTimeout) }
+        closeConnection(index)
+      } else {
+        counters.hit(.requestHeadTimeout)
+        if connection[].stash.isEmpty {
+          closeConnection(index)
+        } else {
+          refuse(index, status: 408, reason: "the request head did not arrive in time")
+        }
+      }
+    case .http2:
+      guard connection[].firstStream < 0, let session = connection[].session else { return }
+      counters.hit(.idleTimeout)
+      session.goAway(graceful: false)
+      markDirty(index)
+      connection[].flags.insert(.draining)
+      arm(index, at: nowMilliseconds + 1000)
+      if session.isFinished { closeConnection(index) }
+    case .tunnel, .connecting:
+      break
+    }
+  }
+
+  private mutating func upstreamTimedOut(_ index: Int32) {
+    let connection = connections[index]
+    switch connection[].phase {
+    case .connecting:
+      counters.hit(.upstreamConnectTimeout)
+      failed(index, error: 110)
+    default:
+      break
+    }
+  }
+
+  private mutating func streamTimerFired(_ stream: Int32) {
+    let s = streams[stream]
+    s[].flags.remove(.timerArmed)
+    guard s[].downstream >= 0 else { return }
+    let request = s[].requestDeadline
+    let backend = s[].backendDeadline
+    if request != 0 && request <= nowMilliseconds {
+      counters.add(.requestTimeouts)
+      timedOut(stream, reason: "the rule's request timeout ran out", flag: .requestTimeout)
+    } else if backend != 0 && backend <= nowMilliseconds {
+      counters.add(.backendTimeouts)
+      timedOut(stream, reason: "the rule's backend timeout ran out", flag: .backendTimeout)
+    } else {
+      armStream(stream)
+    }
+  }
+}

@@ -1,0 +1,108 @@
+import HTTP1
+import HTTPSemantics
+import SystemIO
+import Telemetry
+import TLS
+
+/// After `101 Switching Protocols` (RFC 9110 section 15.2.2): bytes pass both ways until both sides have ended.
+extension Worker where Engine: ~Copyable {
+  /// - Returns: always -1: the upstream connection reads no more messages.
+  mutating func beginTunnel(_ index: Int32, _ stream: Int32, _ head: inout ResponseHead, _ early: Bytes) -> Int {
+    let s = streams[stream]
+    guard s[].flags.contains(.wantsUpgrade), !s[].flags.contains(.downstreamHTTP2) else {
+      counters.add(.malformedResponses)
+      cancelUpstream(stream)
+      reply(
+        stream, status: 502, reason: "the backend switched protocols without being asked", flags: .upstreamMalformed)
+      return -1
+    }
+    let downstream = s[].downstream
+    counters.add(.upgrades)
+    counters.add(.upgradesActive)
+    counters.addResponse(status: 101)
+    s[].status = 101
+    s[].flags.insert([.tunnelled, .responseStarted])
+    s[].requestDeadline = 0
+    s[].backendDeadline = 0
+    let room = 128 * 1024
+    let place = unsafe beginWrite(downstream, room)
+    var writer = unsafe HeadWriter(place, capacity: room)
+    writer.statusLine(101, reason: head.reason)
+    writer.fields(head.fields)
+    writer.connectionUpgrade(Bytes("websocket"))
+    writer.end()
+    endWrite(downstream, writer.count)
+    releaseStreamCell(stream)
+    connections[downstream][].phase = .tunnel
+    connections[index][].phase = .tunnel
+    connections[downstream][].deadline = 0
+    if !early.isEmpty { write(downstream, early) }
+    var waiting = connections[downstream][].stash.take()
+    if !waiting.isEmpty { write(index, waiting.bytes) }
+    waiting.release()
+    resumeReading(downstream)
+    if connections[downstream][].flags.contains(.peerClosed) { tunnelEnded(downstream) }
+    return -1
+  }
+
+  /// The other end of the tunnel that this connection is one end of; -1 when it is gone.
+  private func otherEnd(_ index: Int32) -> Int32 {
+    let connection = connections[index]
+    guard connection[].stream >= 0 else { return -1 }
+    let s = streams[connection[].stream]
+    return connection[].role == .downstream ? s[].upstream : s[].downstream
+  }
+
+  mutating func tunnelBytes(_ index: Int32, _ bytes: Bytes) {
+    let other = otherEnd(index)
+    guard other >= 0 else { return }
+    let s = streams[connections[index][].stream]
+    if connections[index][].role == .downstream {
+      s[].bytesReceived += UInt64(bytes.count)
+    } else {
+      s[].bytesSent += UInt64(bytes.count)
+    }
+    write(other, bytes)
+    if isFull(other) { pauseReading(index) }
+  }
+
+  mutating func tunnelDrained(_ index: Int32) {
+    let other = otherEnd(index)
+    if other >= 0 { resumeReading(other) }
+  }
+
+  /// One side will send no more; the other is told, and may still send.
+  mutating func tunnelEnded(_ index: Int32) {
+    let other = otherEnd(index)
+    guard other >= 0 else { return }
+    if connections[other][].flags.contains(.peerClosed) {
+      closeTunnel(index)
+    } else {
+      connections[other][].tls?.shutdown()
+      sendCiphertext(other)
+      engine.shutdownWrite(connections[other][].handle)
+    }
+  }
+
+  mutating func tunnelFailed(_ index: Int32) { closeTunnel(index) }
+
+  private mutating func closeTunnel(_ index: Int32) {
+    let stream = connections[index][].stream
+    guard stream >= 0 else {
+      closeConnection(index)
+      return
+    }
+    let s = streams[stream]
+    let downstream = s[].downstream
+    let upstream = s[].upstream
+    counters.subtract(.upgradesActive)
+    s[].flags.insert([.requestEnded, .responseEnded])
+    connections[upstream][].stream = -1
+    connections[downstream][].stream = -1
+    s[].upstream = -1
+    counters.subtract(.upstreamRequestsActive)
+    endTunnel(stream)
+    closeWhenDrained(upstream)
+    closeWhenDrained(downstream)
+  }
+}

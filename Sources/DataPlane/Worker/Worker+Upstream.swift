@@ -1,0 +1,463 @@
+import HTTP1
+import HTTP2
+import HTTPSemantics
+import RoutingTable
+import SystemIO
+import Telemetry
+import Upstream
+
+/// Finding an endpoint and a connection to it, opening one, and trying again where that harms nobody.
+extension Worker where Engine: ~Copyable {
+  /// Endpoints tried for one request before it is given up.
+  static var maximumAttempts: UInt8 { 3 }
+
+  /// Sends the request to an endpoint of its backend: on a connection at hand, or on a new one.
+  @inline(__always)
+  mutating func sendRequest(_ stream: Int32, _ head: inout RequestHead) {
+    let s = streams[stream]
+    s[].requestBody = requestFraming(s[].flags, head)
+    if head.expectContinue { s[].flags.insert(.bodyWaits) }
+    guard pickEndpoint(stream, avoiding: -1) else {
+      counters.add(.noEndpoint)
+      reply(stream, status: 503, reason: "the backend has no endpoint that is ready", flags: .noHealthyEndpoint)
+      return
+    }
+    let endpoint = s[].endpoint
+    counters.add(.upstreamRequests)
+    if s[].flags.contains(.http2Upstream) {
+      let shared = pools.shared(endpoint: endpoint)
+      if shared >= 0, connections[shared][].phase == .http2 {
+        submit(stream, shared, &head)
+      } else {
+        keepHead(stream, &head)
+        if shared >= 0 { join(stream, shared, isWaiting: true) } else { openUpstream(stream) }
+      }
+      return
+    }
+    let idle = pools.leaseIdle(endpoint: endpoint)
+    if idle >= 0 {
+      counters.add(.upstreamLeases)
+      lease(stream, idle)
+      writeHead(stream, idle, &head)
+    } else {
+      keepHead(stream, &head)
+      openUpstream(stream)
+    }
+  }
+
+  @inline(__always)
+  private func requestFraming(_ flags: Stream.Flags, _ head: borrowing RequestHead) -> Stream.Outgoing {
+    if head.endStream { return .none }
+    if flags.contains(.http2Upstream) { return .http2 }
+    return head.contentLength >= 0 ? .length : .chunked
+  }
+
+  /// Chooses an endpoint among those of the newest configuration where the backend is still in it.
+  @inline(__always)
+  private mutating func pickEndpoint(_ stream: Int32, avoiding: Int32) -> Bool {
+    let s = streams[stream]
+    guard s[].cell >= 0 else { return false }
+    let entry = cells[s[].cell][].view.backend(s[].backend)
+    let choices = unsafe UnsafeBufferPointer(start: entry.choices, count: Int(entry.count))
+    let choice = unsafe pools.pick(choices, backendSlot: entry.slot, avoiding: avoiding)
+    guard choice >= 0 else { return false }
+    s[].choice = choice
+    // SAFETY: pick() returns an index into the choices.
+    s[].endpoint = unsafe entry.choices[Int(choice)].slot
+    return true
+  }
+
+  // MARK: HTTP/1
+
+  /// The connection carries this request from now on.
+  @inline(__always)
+  private mutating func lease(_ stream: Int32, _ index: Int32) {
+    let s = streams[stream]
+    let connection = connections[index]
+    s[].upstream = index
+    s[].flags.insert(.upstreamReused)
+    connection[].stream = stream
+    connection[].incoming = .head
+    connection[].flags.remove([.idle, .readAnything])
+    connection[].deadline = 0
+    counters.add(.upstreamRequestsActive)
+  }
+
+  /// Composes the head where it is sent from. On a connection that was used before, a copy of a head that may be
+  /// sent again is kept, because the backend may just be closing it.
+  @inline(__always)
+  private mutating func writeHead(_ stream: Int32, _ index: Int32, _ head: inout RequestHead) {
+    let s = streams[stream]
+    let room = 128 * 1024
+    let place = unsafe beginWrite(index, room)
+    let count = unsafe compose(stream, &head, place, room)
+    if s[].requestBody == .none && s[].flags.contains(.idempotent) && !s[].flags.contains(.wantsUpgrade) {
+      _ = s[].head.append(unsafe Bytes(start: place, count: count), limit: room)
+      s[].flags.insert(.headKept)
+    }
+    s[].flags.insert(.headSent)
+    endWrite(index, count)
+  }
+
+  @inline(__always)
+  private func compose(
+    _ stream: Int32, _ head: inout RequestHead, _ place: UnsafeMutablePointer<UInt8>, _ room: Int
+  ) -> Int {
+    let s = streams[stream]
+    var writer = unsafe HeadWriter(place, capacity: room)
+    writer.requestLine(method: head.methodBytes, target: head.target)
+    if head.fields.firstIndex(of: .host) < 0 && !head.authority.isEmpty { writer.field("host", head.authority) }
+    writer.fields(head.fields)
+    if s[].requestBody == .chunked || s[].requestBody == .http2 && head.contentLength < 0 {
+      writer.transferEncodingChunked()
+    }
+    if s[].flags.contains(.wantsUpgrade) { writer.connectionUpgrade(Bytes("websocket")) }
+    writer.end()
+    return writer.count
+  }
+
+  /// The head in its HTTP/1.1 form, for when there is a connection; an HTTP/2 one reads it from there.
+  private mutating func keepHead(_ stream: Int32, _ head: inout RequestHead) {
+    let s = streams[stream]
+    let room = 128 * 1024
+    let place = unsafe engine.reserve(room)
+    let count = unsafe compose(stream, &head, place, room)
+    _ = s[].head.append(unsafe Bytes(start: place, count: count), limit: room)
+    s[].flags.insert(.headKept)
+  }
+
+  // MARK: HTTP/2
+
+  /// Puts a stream into a connection's list.
+  private mutating func join(_ stream: Int32, _ index: Int32, isWaiting: Bool) {
+    let s = streams[stream]
+    let connection = connections[index]
+    s[].upstream = index
+    if isWaiting { s[].flags.insert(.waiting) }
+    s[].upstreamNext = connection[].firstStream
+    s[].upstreamPrevious = -1
+    if s[].upstreamNext >= 0 { streams[s[].upstreamNext][].upstreamPrevious = stream }
+    connection[].firstStream = stream
+    if connection[].endpoint >= 0 { pools.streamOpened(index) }
+    counters.add(.upstreamRequestsActive)
+  }
+
+  private mutating func submit(_ stream: Int32, _ index: Int32, _ head: inout RequestHead) {
+    join(stream, index, isWaiting: false)
+    counters.add(.upstreamLeases)
+    submitJoined(stream, &head)
+  }
+
+  private mutating func submitJoined(_ stream: Int32, _ head: inout RequestHead) {
+    let s = streams[stream]
+    guard let session = connections[s[].upstream][].session else { return }
+    var fields = inbox.fieldList()
+    fields.append(head.fields)
+    let id = session.submitRequest(
+      method: head.methodBytes, scheme: .http, authority: head.authority, path: head.target, fields: fields,
+      endStream: s[].requestBody == .none, tag: tag(stream))
+    guard id > 0 else {
+      stopSharing(s[].upstream)
+      upstreamRefused(stream)
+      return
+    }
+    s[].upstreamID = id
+    s[].flags.insert(.headSent)
+    markDirty(s[].upstream)
+  }
+
+  /// Sends a kept head on an HTTP/2 connection that has just been opened.
+  private mutating func submitKept(_ stream: Int32) {
+    let s = streams[stream]
+    var head = RequestHead(fields: unsafe HeaderTable(base: requestFields.base, capacity: requestFields.capacity))
+    var consumed = 0
+    var kept = s[].head.take()
+    defer { kept.release() }
+    var unbounded = http1Limits
+    unbounded.maxFields = Self.maximumFields
+    unbounded.maxHeadBytes = 128 * 1024
+    unbounded.maxRequestLine = 64 * 1024
+    let bytes = kept.bytes
+    let result = unsafe parseRequestHead(
+      bytes.start, bytes.count, limits: unbounded, into: &head, consumed: &consumed)
+    guard case .complete = result else {
+      reply(stream, status: 400, reason: "this request has no form in HTTP/1.1", flags: .malformed)
+      return
+    }
+    if head.hasTETrailers { _ = head.fields.append(HeaderField(name: Bytes("te"), value: Bytes("trailers"), known: .te)) }
+    submitJoined(stream, &head)
+  }
+
+  // MARK: Opening
+
+  private mutating func openUpstream(_ stream: Int32) {
+    let s = streams[stream]
+    let entry = cells[s[].cell][].view.backend(s[].backend)
+    // SAFETY: `choice` came from this backend's list, which the stream's cell keeps.
+    let address = unsafe entry.addresses[Int(s[].choice)]
+    s[].attempts += 1
+    let handle: Socket
+    do {
+      handle = try engine.connect(to: address)
+    } catch {
+      counters.add(.upstreamConnectFailures)
+      reply(stream, status: 503, reason: "no connection to the backend could be opened", flags: .upstreamConnectFailure)
+      return
+    }
+    let index = handle.index
+    var connection = Connection()
+    connection.role = .upstream
+    connection.phase = .connecting
+    connection.handle = handle
+    // A request that began under an older configuration may go to an endpoint that the newest does not name: its
+    // connection is not kept, because the endpoint's number may soon mean another one.
+    let isCurrent = cells[currentCell][].view.isCurrent(endpoint: s[].endpoint)
+    connection.endpoint = isCurrent ? s[].endpoint : -1
+    connection.peer = address
+    connection.flags = isCurrent ? [.keepAlive] : [.keepAlive, .draining]
+    if s[].flags.contains(.http2Upstream) { connection.flags.insert(.speaksHTTP2) }
+    connections[index][] = connection
+    counters.add(.upstreamConnections)
+    counters.add(.upstreamConnectionsActive)
+    arm(index, at: nowMilliseconds + UInt64(limits.upstreamConnectTimeout))
+    if s[].flags.contains(.http2Upstream) {
+      if isCurrent { pools.addShared(index, endpoint: s[].endpoint, limit: limits.maxUpstreamStreams) }
+      join(stream, index, isWaiting: true)
+    } else {
+      if isCurrent { pools.addLeased(index, endpoint: s[].endpoint) }
+      connections[index][].stream = stream
+      s[].upstream = index
+      counters.add(.upstreamRequestsActive)
+    }
+  }
+
+  mutating func upstreamConnected(_ index: Int32) {
+    let connection = connections[index]
+    connection[].deadline = 0
+    if connection[].flags.contains(.speaksHTTP2) {
+      connectedHTTP2(index)
+      return
+    }
+    connection[].phase = .http1
+    connection[].incoming = .head
+    engine.startReceiving(connection[].handle)
+    let stream = connection[].stream
+    guard stream >= 0 else { return }
+    let s = streams[stream]
+    s[].flags.insert(.headSent)
+    write(index, s[].head.bytes)
+    if s[].requestBody != .none {
+      s[].head.release()
+      s[].flags.remove(.headKept)
+    }
+    sendPendingBody(stream)
+  }
+
+  private mutating func connectedHTTP2(_ index: Int32) {
+    let connection = connections[index]
+    let handle = connection[].handle
+    guard let session = HTTP2Session.client(inbox) else {
+      upstreamFailed(index, error: 12)
+      return
+    }
+    connection[].session = session
+    connection[].phase = .http2
+    markDirty(index)
+    engine.startReceiving(handle)
+    var stream = connection[].firstStream
+    while stream >= 0, isAlive(index, handle) {
+      let next = streams[stream][].upstreamNext
+      if streams[stream][].flags.contains(.waiting) {
+        streams[stream][].flags.remove(.waiting)
+        let generation = streams[stream][].generation
+        submitKept(stream)
+        if streams[stream][].generation == generation { sendPendingBody(stream) }
+      }
+      stream = next
+    }
+  }
+
+  /// What the client sent while there was no connection yet.
+  private mutating func sendPendingBody(_ stream: Int32) {
+    let s = streams[stream]
+    if !s[].pendingBody.isEmpty {
+      var pending = s[].pendingBody.take()
+      writeRequestBody(stream, pending.bytes)
+      pending.release()
+    }
+    if s[].flags.contains(.requestEnded) && s[].requestBody != .none { finishRequestBody(stream, trailers: .empty) }
+    resumeDownstreamUnlessFull(stream)
+  }
+
+  // MARK: Failure
+
+  /// The connection is of no more use: what it carried is tried elsewhere or told to the client.
+  mutating func upstreamFailed(_ index: Int32, error: Int32) {
+    let connection = connections[index]
+    let wasConnecting = connection[].phase == .connecting
+    if wasConnecting { counters.add(.upstreamConnectFailures) }
+    if connection[].flags.contains(.speaksHTTP2) {
+      stopSharing(index)
+      let handle = connection[].handle
+      while isAlive(index, handle), connection[].firstStream >= 0 {
+        let stream = connection[].firstStream
+        streams[stream][].upstreamID = 0
+        if wasConnecting { connectFailed(stream, error: error) } else { upstreamLost(stream) }
+      }
+      if isAlive(index, handle) { closeConnection(index) }
+      return
+    }
+    let stream = connection[].stream
+    guard stream >= 0 else {
+      closeConnection(index)
+      return
+    }
+    if wasConnecting { connectFailed(stream, error: error) } else { upstreamLost(stream) }
+  }
+
+  /// Nothing was sent: any other endpoint will do.
+  private mutating func connectFailed(_ stream: Int32, error: Int32) {
+    let s = streams[stream]
+    text.reset()
+    let failed = s[].endpoint
+    cancelUpstream(stream)
+    if s[].attempts < Self.maximumAttempts, pickEndpoint(stream, avoiding: failed), s[].endpoint != failed {
+      counters.add(.upstreamRetries)
+      s[].responseFlags |= ResponseFlags.retried.rawValue
+      sendKept(stream)
+    } else if error == 110 {
+      reply(stream, status: 504, reason: "the backend did not accept a connection in time", flags: .upstreamConnectTimeout)
+    } else {
+      reply(stream, status: 503, reason: "the backend refused the connection", flags: .upstreamConnectFailure)
+    }
+  }
+
+  /// The backend broke off. A request that it cannot have acted on, or that may be repeated (RFC 9110 section
+  /// 9.2.2), goes out once more when nothing has come back and no body was sent.
+  mutating func upstreamLost(_ stream: Int32) {
+    let s = streams[stream]
+    text.reset()
+    counters.add(.upstreamResets)
+    let mayRepeat =
+      s[].flags.contains([.headKept, .idempotent]) && s[].requestBody == .none && s[].attempts < Self.maximumAttempts
+      && !s[].flags.contains(.responseStarted)
+      && (s[].flags.contains(.upstreamReused) || s[].flags.contains(.http2Upstream))
+      && s[].cell >= 0
+    let readSomething = s[].upstream >= 0 && connections[s[].upstream][].flags.contains(.readAnything)
+    cancelUpstream(stream)
+    if mayRepeat && !readSomething && !s[].head.isEmpty && pickEndpoint(stream, avoiding: -1) {
+      counters.add(.upstreamRetries)
+      s[].responseFlags |= ResponseFlags.retried.rawValue
+      sendKept(stream)
+    } else if s[].flags.contains(.responseStarted) {
+      s[].responseFlags |= ResponseFlags.upstreamReset.rawValue
+      abortExchange(stream)
+    } else {
+      reply(stream, status: 502, reason: "the backend closed the connection before it answered", flags: .upstreamReset)
+    }
+  }
+
+  /// An HTTP/2 backend said that it did nothing with the request (REFUSED_STREAM, GOAWAY).
+  mutating func upstreamRefused(_ stream: Int32) {
+    let s = streams[stream]
+    let kept = s[].flags.contains(.headKept) && !s[].head.isEmpty && !s[].flags.contains(.bodySent) && s[].cell >= 0
+    cancelUpstream(stream)
+    if kept && s[].attempts < Self.maximumAttempts && pickEndpoint(stream, avoiding: -1) {
+      counters.add(.upstreamRetries)
+      sendKept(stream)
+    } else if s[].flags.contains(.responseStarted) {
+      abortExchange(stream)
+    } else {
+      reply(stream, status: 503, reason: "the backend took no more requests", flags: .upstreamReset)
+    }
+  }
+
+  /// Sends a kept head on a fresh connection: an idle one could be as stale as the last.
+  private mutating func sendKept(_ stream: Int32) {
+    let s = streams[stream]
+    s[].flags.remove([.headSent, .upstreamReused])
+    openUpstream(stream)
+  }
+
+  // MARK: Leaving
+
+  /// Breaks the exchange off on the backend's side.
+  mutating func cancelUpstream(_ stream: Int32) {
+    let s = streams[stream]
+    guard s[].upstream >= 0 else { return }
+    if !s[].flags.contains(.http2Upstream) { connections[s[].upstream][].flags.remove(.keepAlive) }
+    detachUpstream(stream)
+  }
+
+  /// The exchange is over on this side: an HTTP/1 connection goes back to the pool or is closed, an HTTP/2 stream
+  /// that the backend still works on is reset.
+  @inline(__always)
+  mutating func detachUpstream(_ stream: Int32) {
+    let s = streams[stream]
+    let index = s[].upstream
+    guard index >= 0 else { return }
+    counters.subtract(.upstreamRequestsActive)
+    if s[].flags.contains(.http2Upstream) {
+      leaveUpstreamSession(stream)
+      return
+    }
+    s[].upstream = -1
+    s[].flags.remove(.upstreamPaused)
+    let connection = connections[index]
+    connection[].stream = -1
+    let isReusable =
+      connection[].phase == .http1 && connection[].incoming == .done && connection[].endpoint >= 0
+      && connection[].flags.contains(.keepAlive) && s[].flags.contains(.requestEnded)
+      && connection[].flags.isDisjoint(with: [.draining, .peerClosed])
+    guard isReusable, !isDraining else {
+      closeConnection(index)
+      return
+    }
+    connection[].flags.insert([.idle, .reused])
+    resumeReading(index)
+    switch pools.release(index, endpoint: connection[].endpoint, nowMilliseconds: nowMilliseconds) {
+    case .keep: break
+    case .close(let other): closeConnection(other)
+    }
+  }
+
+  private mutating func leaveUpstreamSession(_ stream: Int32) {
+    let s = streams[stream]
+    let index = s[].upstream
+    let connection = connections[index]
+    if s[].upstreamPrevious >= 0 {
+      streams[s[].upstreamPrevious][].upstreamNext = s[].upstreamNext
+    } else {
+      connection[].firstStream = s[].upstreamNext
+    }
+    if s[].upstreamNext >= 0 { streams[s[].upstreamNext][].upstreamPrevious = s[].upstreamPrevious }
+    if s[].upstreamID != 0, let session = connection[].session {
+      payUpstream(stream)
+      session.reset(s[].upstreamID, HTTP2ErrorCode.cancel)
+      markDirty(index)
+    }
+    s[].upstream = -1
+    s[].upstreamID = 0
+    s[].flags.remove([.waiting, .upstreamPaused])
+    if connection[].endpoint >= 0 {
+      if case .close(let other) = pools.streamClosed(index, nowMilliseconds: nowMilliseconds) { closeLater(other) }
+    } else if connection[].firstStream < 0 {
+      closeLater(index)
+    }
+  }
+
+  /// An HTTP/2 connection takes no new streams.
+  mutating func stopSharing(_ index: Int32) {
+    let connection = connections[index]
+    connection[].flags.insert(.draining)
+    if connection[].endpoint >= 0 { pools.setDraining(index) }
+  }
+
+  /// After the frames that this turn still owes it.
+  private mutating func closeLater(_ index: Int32) {
+    let connection = connections[index]
+    connection[].session?.goAway(graceful: false)
+    connection[].flags.insert(.draining)
+    markDirty(index)
+  }
+}

@@ -1,0 +1,111 @@
+import HTTP2
+import HTTPSemantics
+import SystemIO
+import Telemetry
+import Upstream
+
+/// What an HTTP/2 backend sends.
+extension Worker where Engine: ~Copyable {
+  mutating func upstreamEvent(_ index: Int32, _ event: HTTP2Event) {
+    switch event.kind {
+    case .responseHead:
+      upstreamHead(event)
+    case .informational:
+      let stream = stream(tagged: event.tag)
+      guard stream >= 0 else { return }
+      var head = unsafe event.responseHead.pointee
+      forwardInterim(stream, &head)
+    case .data:
+      upstreamData(index, event)
+    case .trailers:
+      let stream = stream(tagged: event.tag)
+      if stream >= 0 { upstreamFinished(stream, trailers: event.trailers) }
+    case .endStream:
+      let stream = stream(tagged: event.tag)
+      if stream >= 0 { upstreamFinished(stream, trailers: .empty) }
+    case .streamClosed:
+      let stream = stream(tagged: event.tag)
+      if stream >= 0 { upstreamClosed(stream, errorCode: event.errorCode) }
+    case .writable:
+      let stream = stream(tagged: event.tag)
+      if stream >= 0 { resumeDownstream(stream) }
+    case .goAway:
+      counters.add(.upstreamGoAwaysReceived)
+      stopSharing(index)
+      if connections[index][].firstStream < 0 { closeConnection(index) }
+    case .settings:
+      guard let session = connections[index][].session, connections[index][].endpoint >= 0 else { return }
+      pools.setLimit(index, min(session.remoteMaxConcurrentStreams, limits.maxUpstreamStreams))
+    case .malformed:
+      counters.add(.malformedResponses)
+    case .reset, .requestHead:
+      break
+    }
+  }
+
+  private mutating func upstreamHead(_ event: HTTP2Event) {
+    let stream = stream(tagged: event.tag)
+    guard stream >= 0 else { return }
+    text.reset()
+    var head = unsafe event.responseHead.pointee
+    var table = unsafe HeaderTable(base: responseFields.base, capacity: responseFields.capacity)
+    var position = 0
+    while position < head.fields.count {
+      _ = table.append(head.fields[position])
+      position &+= 1
+    }
+    head.fields = table
+    head.endStream = event.endStream
+    let generation = streams[stream][].generation
+    _ = forwardResponse(stream, &head, body: .empty)
+    guard event.endStream, streams[stream][].generation == generation else { return }
+    upstreamFinished(stream, trailers: .empty)
+  }
+
+  private mutating func upstreamData(_ index: Int32, _ event: HTTP2Event) {
+    guard let session = connections[index][].session else { return }
+    let stream = stream(tagged: event.tag)
+    guard stream >= 0 else {
+      session.consume(event.streamID, event.bytes.count)
+      return
+    }
+    let s = streams[stream]
+    let generation = s[].generation
+    s[].upstreamDebt += Int32(event.bytes.count)
+    forwardResponseBody(stream, event.bytes)
+    guard streams[stream][].generation == generation else { return }
+    if !s[].flags.contains(.upstreamPaused) { payUpstream(stream) }
+    if event.endStream { upstreamFinished(stream, trailers: .empty) }
+  }
+
+  /// The backend's half is complete.
+  private mutating func upstreamFinished(_ stream: Int32, trailers: HeaderTable) {
+    let s = streams[stream]
+    // A request that is whole leaves nothing to reset on the backend's side.
+    if s[].flags.contains(.requestEnded) {
+      payUpstream(stream)
+      s[].upstreamID = 0
+    }
+    endResponse(stream, trailers: trailers)
+  }
+
+  private mutating func upstreamClosed(_ stream: Int32, errorCode: UInt32) {
+    let s = streams[stream]
+    s[].upstreamID = 0
+    if errorCode == HTTP2ErrorCode.refusedStream && !s[].flags.contains(.responseStarted) {
+      upstreamRefused(stream)
+    } else if !s[].flags.contains(.responseEnded) {
+      upstreamLost(stream)
+    }
+  }
+
+  /// Gives the backend's flow-control window back for what has found room with the client.
+  mutating func payUpstream(_ stream: Int32) {
+    let s = streams[stream]
+    guard s[].upstreamDebt > 0, s[].upstream >= 0, s[].upstreamID != 0 else { return }
+    guard let session = connections[s[].upstream][].session else { return }
+    session.consume(s[].upstreamID, Int(s[].upstreamDebt))
+    s[].upstreamDebt = 0
+    markDirty(s[].upstream)
+  }
+}

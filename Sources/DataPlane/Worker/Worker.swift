@@ -1,0 +1,266 @@
+import CLinux
+import Glibc
+import HTTP1
+import HTTP2
+import HTTPSemantics
+import RoutingTable
+import SystemIO
+import Telemetry
+import Upstream
+
+/// One event loop on one thread: its own listeners, connections, streams, pools, timers and buffers. Nothing on
+/// the request path is shared with another thread, takes a lock, allocates an object or counts a reference.
+///
+/// The rooms, in the order in which a request passes them: `Worker+Accept`, `Worker+Input` (bytes, TLS, which
+/// protocol), `Worker+DownstreamHTTP1` or `Worker+DownstreamHTTP2` (a request head), `Worker+Routing`
+/// (route, rule, backend), `Worker+Upstream` (endpoint, connection), `Worker+UpstreamHTTP1` or
+/// `Worker+UpstreamHTTP2` (the response), `Worker+Response` (to the client), `Worker+Exchange` (the end).
+struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
+  var engine: Engine
+  let mailbox: Mailbox
+  let limits: Limits
+  let http1Limits: HTTP1Limits
+  let counters: CounterBlock
+  let accessLog: Int32
+
+  /// By descriptor.
+  let connections: Table<Connection>
+  let streams: Table<Stream>
+  var firstFreeStream: Int32 = -1
+  var usedStreams: Int32 = 0
+  var pools: PoolTable
+  var connectionTimers: TimerWheel
+  var streamTimers: TimerWheel
+
+  /// What one HTTP/2 `receive` produced.
+  let inbox: HTTP2Inbox
+  /// HTTP/2 connections with something to send, flushed once a turn.
+  var dirty: IndexList
+  /// HTTP/1 connections with stashed input to look at again, once the present call stack is gone.
+  var replays: IndexList
+
+  let requestFields: Table<HeaderField>
+  let responseFields: Table<HeaderField>
+  /// Decrypted input; one at a time.
+  let plaintext: Scratch
+  /// Where a message for a TLS connection is composed before it is encrypted.
+  let composed: Scratch
+  /// Values of header fields that we add to the message in hand.
+  var text: TextArena
+  /// A rewritten target or location.
+  let rewritten: Scratch
+  var logLines: AccessLogBuffer
+
+  let cells: Table<Cell>
+  var currentCell: Int32 = -1
+  var nowNanoseconds: UInt64 = 0
+  var nowMilliseconds: UInt64 = 0
+  var random: RandomSource
+  var openDownstream = 0
+  var isDraining = false
+  var drainDeadline: UInt64 = 0
+  var isStopped = false
+
+  static var maximumFields: Int { 256 }
+  static var maximumCells: Int { 65_536 }
+
+  init(mailbox: Mailbox, options: DataPlaneOptions, counters: CounterBlock, seed: UInt64) throws(SystemError) {
+    let slots = descriptorLimit()
+    var engineOptions = EngineOptions()
+    engineOptions.slotLimit = slots
+    let engine = try Engine(options: engineOptions)
+    let limits = options.limits
+    let inbox = HTTP2Inbox.make(server: HTTP2Limits(server: limits), client: HTTP2Limits(client: limits))
+    guard let inbox else { throw SystemError(errno: ENOMEM, operation: "memory for HTTP/2") }
+    self.engine = engine
+    self.inbox = inbox
+    self.mailbox = mailbox
+    self.limits = limits
+    http1Limits = HTTP1Limits(limits)
+    self.counters = counters
+    accessLog = options.accessLogDescriptor ?? -1
+    connections = Table(capacity: slots)
+    let streamCapacity = max(slots * 4, 65_536)
+    streams = Table(capacity: streamCapacity)
+    pools = PoolTable(
+      maxConnections: slots, maxIdlePerEndpoint: limits.maxIdleUpstreamPerEndpoint, seed: seed)
+    connectionTimers = TimerWheel(capacity: slots)
+    streamTimers = TimerWheel(capacity: streamCapacity)
+    dirty = IndexList(capacity: slots * 2)
+    replays = IndexList(capacity: slots * 2)
+    requestFields = Table(capacity: Self.maximumFields)
+    responseFields = Table(capacity: Self.maximumFields)
+    plaintext = Scratch(capacity: 64 * 1024)
+    composed = Scratch(capacity: 256 * 1024)
+    text = TextArena(capacity: 128 * 1024)
+    rewritten = Scratch(capacity: 64 * 1024)
+    logLines = AccessLogBuffer(descriptor: accessLog)
+    cells = Table(capacity: Self.maximumCells)
+    random = RandomSource(seed: seed)
+    updateClock()
+  }
+
+  /// Runs until told to stop. One turn: mail, timers, wait, events, replays, flush.
+  mutating func run() {
+    mailbox.attach(wakeDescriptor: engine.wakeDescriptor())
+    var event = IOEvent()
+    while !isStopped {
+      if mailbox.hasMail { readMail() }
+      fireTimers()
+      flushTurn()
+      if isStopped { break }
+      engine.wait(untilNanoseconds: nextWake())
+      updateClock()
+      counters.add(.loopTurns)
+      while engine.next(&event) { dispatch(event) }
+    }
+    flushTurn()
+  }
+
+  /// What is left to do when the events of a turn are used up.
+  private mutating func flushTurn() {
+    replayStashes()
+    flushSessions()
+    flushAccessLog()
+  }
+
+  private func nextWake() -> UInt64 {
+    if mailbox.hasMail || !replays.isEmpty || !dirty.isEmpty { return nowNanoseconds }
+    var next = min(connectionTimers.nextDeadline, streamTimers.nextDeadline)
+    let idleSince = pools.oldestIdleSince
+    if idleSince != .max { next = min(next, idleSince + UInt64(limits.upstreamIdleTimeout) + 1) }
+    let limit = isDraining ? min(next, nowMilliseconds + 100) : next
+    return limit == .max ? .max : limit * 1_000_000
+  }
+
+  @inline(__always)
+  mutating func updateClock() {
+    nowNanoseconds = monotonicNanoseconds()
+    nowMilliseconds = nowNanoseconds / 1_000_000
+  }
+
+  @inline(__always)
+  private mutating func dispatch(_ event: borrowing IOEvent) {
+    let index = event.socket.index
+    switch event.kind {
+    case .received:
+      let bytes = unsafe Bytes(start: event.bytes, count: event.count)
+      received(index, bytes)
+    case .accepted:
+      accepted(listener: index, descriptor: event.descriptor, peer: event.peer)
+    case .connected:
+      upstreamConnected(index)
+    case .endOfStream:
+      peerEnded(index)
+    case .drained:
+      drained(index)
+    case .failed, .sendFailed:
+      failed(index, error: event.error)
+    case .refused:
+      counters.hit(.maxConnections)
+    case .woken:
+      break
+    }
+  }
+}
+
+/// How many descriptors the process may have, which bounds the slot tables.
+func descriptorLimit() -> Int {
+  var limit = rlimit()
+  // SAFETY: fills a local.
+  guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 1024 }
+  return Int(min(limit.rlim_cur, 262_144))
+}
+
+extension HTTP1Limits {
+  init(_ limits: Limits) {
+    self.init()
+    maxRequestLine = limits.maxRequestLineBytes
+    maxHeadBytes = limits.maxHeadBytes
+    maxFields = limits.maxHeaderFields
+    maxTrailerBytes = limits.maxTrailerBytes
+    maxChunkExtensionBytes = limits.maxChunkExtensionBytes
+  }
+}
+
+extension HTTP2Limits {
+  init(server limits: Limits) {
+    self.init()
+    maxConcurrentStreams = UInt32(limits.maxConcurrentStreams)
+    streamWindow = UInt32(limits.streamWindow)
+    connectionWindow = UInt32(limits.connectionWindow)
+    maxHeaderBytes = UInt32(limits.maxHeadBytes)
+    maxHeaderFields = UInt32(limits.maxHeaderFields)
+    lowWater = UInt32(limits.bufferLowWater)
+    maxContinuations = UInt32(limits.maxContinuationFrames)
+  }
+
+  init(client limits: Limits) {
+    self.init(server: limits)
+    maxConcurrentStreams = UInt32(limits.maxUpstreamStreams)
+  }
+}
+
+/// Pseudo-random numbers for picks and request ids; not for secrets.
+struct RandomSource {
+  private var state: UInt64
+
+  init(seed: UInt64) { state = seed | 1 }
+
+  @inline(__always)
+  mutating func next() -> UInt64 {
+    // wyrand: one multiplication a number.
+    state &+= 0xa076_1d64_78bd_642f
+    let product = state.multipliedFullWidth(by: state ^ 0xe703_7ed1_a0b4_28db)
+    return product.high ^ product.low
+  }
+}
+
+/// Bytes that live until the message in hand has been written.
+@safe
+struct TextArena: ~Copyable {
+  // INVARIANT: `base` points to `capacity` bytes until deinit; used <= capacity.
+  private let base: UnsafeMutablePointer<UInt8>
+  private let capacity: Int
+  private var used = 0
+
+  init(capacity: Int) {
+    unsafe base = .allocate(capacity: capacity)
+    self.capacity = capacity
+  }
+
+  deinit { unsafe base.deallocate() }
+
+  mutating func reset() { used = 0 }
+
+  /// Room for `count` bytes, or nil when the message has used it all up.
+  mutating func reserve(_ count: Int) -> UnsafeMutablePointer<UInt8>? {
+    guard used + count <= capacity else { return nil }
+    defer { used += count }
+    return unsafe base + used
+  }
+
+  /// Gives back what a reservation did not need.
+  mutating func giveBack(_ count: Int) { used -= count }
+
+  /// A copy that lives as long as the arena is not reset; empty when there is no room.
+  mutating func copy(_ bytes: Bytes) -> Bytes {
+    guard let place = unsafe reserve(bytes.count) else { return .empty }
+    // SAFETY: reserve() gave exactly `bytes.count` bytes.
+    unsafe place.update(from: bytes.start, count: bytes.count)
+    return unsafe Bytes(start: place, count: bytes.count)
+  }
+
+  mutating func decimal(_ number: UInt64) -> Bytes {
+    guard let place = unsafe reserve(20) else { return .empty }
+    var rest = number
+    var first = 20
+    repeat {
+      first -= 1
+      // SAFETY: twenty digits hold every 64-bit number.
+      unsafe place[first] = 48 + UInt8(rest % 10)
+      rest /= 10
+    } while rest != 0
+    return unsafe Bytes(start: place + first, count: 20 - first)
+  }
+}
