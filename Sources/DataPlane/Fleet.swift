@@ -3,6 +3,7 @@ import ControlProtocol
 import Glibc
 import Synchronization
 import SystemIO
+import TLS
 import Telemetry
 
 /// The worker threads as the control thread sees them: it publishes configurations to them, opens their listening
@@ -20,6 +21,7 @@ final class Fleet: FleetControl {
   private var retiring: [UInt64: Int] = [:]
   private var listening: [Int16: Listening] = [:]
   private var nextWorker = 0
+  private let ticketKeys = TLSServer.makeTicketKeys()
 
   /// A socket that is bound; its descriptors belong to the workers' engines.
   private struct Listening {
@@ -68,7 +70,7 @@ final class Fleet: FleetControl {
     if let current, current.resources.image === image {
       resources = current.resources
     } else {
-      resources = try ImageResources(image)
+      resources = try ImageResources(image, ticketKeys: ticketKeys)
     }
     let configuration = LoadedConfiguration(
       resources, changes: changes, sequence: sequence + 1, interner: &interner)

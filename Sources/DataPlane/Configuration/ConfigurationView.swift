@@ -68,7 +68,7 @@ struct SocketTLS {
 @safe
 struct Cell {
   let view: ConfigurationView
-  /// Streams and handshakes that read it, and one for being the current one; 0: the cell is free.
+  /// Streams that read it, and one for being the current one; 0: the cell is free.
   var users: Int32
   // INVARIANT: one retained reference, given back when `users` falls to 0.
   let owner: Unmanaged<LoadedConfiguration>

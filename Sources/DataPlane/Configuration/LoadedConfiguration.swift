@@ -15,7 +15,8 @@ final class ImageResources {
   let certificateProblems: [String]
   private let regexes: LoadedRegexes
 
-  init(_ image: MappedImage) throws(LoadError) {
+  /// - Parameter ticketKeys: keep sessions resumable over configurations.
+  init(_ image: MappedImage, ticketKeys: [UInt8]) throws(LoadError) {
     let regexes: LoadedRegexes
     do throws(ImageError) {
       regexes = try unsafe LoadedRegexes(verified: image.start, count: image.byteCount)
@@ -28,7 +29,7 @@ final class ImageResources {
     var servers: [TLSServer?] = []
     var problems: [String] = []
     for index in 0..<table.socketCount {
-      let (server, problem) = Self.makeServer(table, table.socket(index))
+      let (server, problem) = Self.makeServer(table, table.socket(index), ticketKeys)
       servers.append(server)
       problems.append(problem)
     }
@@ -37,9 +38,9 @@ final class ImageResources {
   }
 
   /// The certificates of a socket. One that cannot be used takes only itself out.
-  private static func makeServer(_ table: RoutingImage, _ socket: SocketView) -> (TLSServer?, String) {
+  private static func makeServer(_ table: RoutingImage, _ socket: SocketView, _ ticketKeys: [UInt8]) -> (TLSServer?, String) {
     guard socket.kind == .https else { return (nil, "") }
-    var bindings: [TLSServer.Binding] = []
+    var bindings: [TLS.TLSBinding] = []
     var problems: [String] = []
     for index in 0..<socket.tlsBindingCount {
       let binding = socket.tlsBinding(index)
@@ -49,7 +50,7 @@ final class ImageResources {
       do throws(TLSError) {
         try certificate.check()
         let names = (0..<binding.nameCount).map { String(decoding: binding.name($0)) }
-        bindings.append(TLSServer.Binding(names: names, certificate: certificate))
+        bindings.append(TLS.TLSBinding(names: names, certificate: certificate))
       } catch {
         problems.append(error.description)
       }
@@ -59,8 +60,8 @@ final class ImageResources {
       return (nil, problems.joined(separator: "; "))
     }
     do throws(TLSError) {
-      let context = "\(String(decoding: socket.address)):\(socket.port)"
-      return (try TLSServer(bindings: bindings, sessionContext: context), problems.joined(separator: "; "))
+      let identity = "\(String(decoding: socket.address)):\(socket.port)"
+      return (try TLSServer(bindings: bindings, identity: identity, ticketKeys: ticketKeys), problems.joined(separator: "; "))
     } catch {
       return (nil, (problems + [error.description]).joined(separator: "; "))
     }

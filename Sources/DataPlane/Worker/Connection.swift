@@ -57,7 +57,6 @@ struct Connection {
     static let readAnything = Flags(rawValue: 1 << 8)
     /// In its endpoint's pool.
     static let idle = Flags(rawValue: 1 << 10)
-    static let holdsConfiguration = Flags(rawValue: 1 << 11)
     static let speaksHTTP2 = Flags(rawValue: 1 << 13)
     /// A partial head has come; `deadline` is when the rest must be there.
     static let headTimerRuns = Flags(rawValue: 1 << 14)
@@ -76,8 +75,6 @@ struct Connection {
   var stream: Int32 = -1
   /// Endpoint slot (upstream).
   var endpoint: Int32 = -1
-  /// Configuration cell held while a TLS handshake reads its certificates.
-  var cell: Int32 = -1
   /// Streams of an HTTP/2 connection: head of the list linked through `Stream.sibling` (downstream) or
   /// `Stream.upstreamNext` (upstream, those that wait for it to open included).
   var firstStream: Int32 = -1

@@ -87,8 +87,6 @@ extension Worker where Engine: ~Copyable {
       connection[].tls = session
       connection[].phase = .handshaking
       connection[].scheme = Scheme.https.rawValue
-      connection[].cell = currentCell
-      retainCell(currentCell)
       arm(index, at: nowMilliseconds + UInt64(limits.tlsHandshakeTimeout))
     } else {
       connection[].phase = .detecting
@@ -130,7 +128,6 @@ extension Worker where Engine: ~Copyable {
     let connection = connections[index]
     connectionTimers.cancel(index)
     connection[].stash.release()
-    if connection[].cell >= 0 { releaseCell(connection[].cell) }
     if let session = connection[].session { session.destroy() }
     if let tls = connection[].tls { tls.destroy() }
     if connection[].role == .downstream {

@@ -77,10 +77,6 @@ extension Worker where Engine: ~Copyable {
   private mutating func handshakeDone(_ index: Int32, _ tls: TLSConnection) {
     let connection = connections[index]
     counters.add(.tlsHandshakes)
-    if connection[].cell >= 0 {
-      releaseCell(connection[].cell)
-      connection[].cell = -1
-    }
     if tls.negotiated == .h2 {
       startHTTP2Server(index)
     } else {

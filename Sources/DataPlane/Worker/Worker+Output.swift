@@ -19,8 +19,7 @@ extension Worker where Engine: ~Copyable {
   mutating func endWrite(_ index: Int32, _ count: Int) {
     let connection = connections[index]
     if let tls = connection[].tls {
-      unsafe tls.write(composed.base, count)
-      sendCiphertext(index)
+      encrypt(index, tls, unsafe Bytes(start: composed.base, count: count))
       return
     }
     countSent(index, count)
@@ -32,8 +31,7 @@ extension Worker where Engine: ~Copyable {
     guard !bytes.isEmpty else { return }
     let connection = connections[index]
     if let tls = connection[].tls {
-      unsafe tls.write(bytes.start, bytes.count)
-      sendCiphertext(index)
+      encrypt(index, tls, bytes)
       return
     }
     countSent(index, bytes.count)
@@ -45,6 +43,22 @@ extension Worker where Engine: ~Copyable {
     counters.add(connections[index][].role == .downstream ? .downstreamBytesSent : .upstreamBytesSent, count)
   }
 
+  /// Encrypts straight into the memory that is sent from, at most half of the engine's room at a time.
+  private mutating func encrypt(_ index: Int32, _ tls: TLSConnection, _ bytes: Bytes) {
+    var rest = bytes
+    while !rest.isEmpty {
+      let piece = rest.slice(0, min(rest.count, 96 * 1024))
+      rest = rest.slice(piece.count, rest.count)
+      let room = 128 * 1024
+      let place = unsafe engine.reserve(room)
+      let count = unsafe tls.write(piece.start, piece.count, into: place, capacity: room)
+      countSent(index, count)
+      engine.send(connections[index][].handle, reserved: count)
+    }
+    if tls.pendingOutput > 0 { sendCiphertext(index) }
+  }
+
+  /// What the TLS library has to say by itself: handshake, alerts, close_notify.
   mutating func sendCiphertext(_ index: Int32) {
     let connection = connections[index]
     guard let tls = connection[].tls else { return }
