@@ -90,6 +90,7 @@ let testTargets: [Target] = [
   tests(of: "GatewayAPI", ["YAML"]),
   tests(of: "HTTPSemantics"),
   tests(of: "HTTP1", ["HTTPSemantics", "CLinux"]),
+  tests(of: "RoutingTable", ["HTTPSemantics"]),
   tests(of: "ControlProtocol", ["CLinux"]),
   tests(of: "Telemetry", ["CLinux"]),
   tests(of: "Controller", ["CLinux", "ControlProtocol", "GatewayAPI", "YAML", "RoutingTable"]),

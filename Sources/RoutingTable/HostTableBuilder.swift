@@ -10,7 +10,7 @@ struct HostPattern: Hashable {
 
   init(_ text: String, oneLabel: Bool, at location: String) throws(TableError) {
     var bytes = asciiLowercased(text)
-    if bytes.last == UInt8(ascii: "."), bytes.count > 1 { bytes.removeLast() }
+    if bytes.last == UInt8(ascii: "."), bytes.count > 2 { bytes.removeLast() }
     if bytes.isEmpty || bytes == [UInt8(ascii: "*")] {
       kind = .any
       key = []

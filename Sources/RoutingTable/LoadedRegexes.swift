@@ -30,9 +30,7 @@ public struct LoadedRegexes: ~Copyable {
       do throws(RegexProblem) {
         unsafe storage[index] = try compileRegex(pattern, ignoreCase: record.ignoreCase != 0)
       } catch {
-        // A value that was not made whole has no deinit.
-        for made in 0..<index { unsafe cre2_free(storage[made]) }
-        unsafe storage.deallocate()
+        // Every stored property is set, so deinit frees what was made; nil is freed as nothing.
         throw ImageError(.badRegex, "regexes[\(index)] \"\(String(decoding: view))\": \(error.reason)")
       }
     }
