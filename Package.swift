@@ -27,6 +27,7 @@ func tests(of name: String, _ dependencies: [Target.Dependency] = []) -> Target 
 
 let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
@@ -82,7 +83,7 @@ let controlPlane: [Target] = [
       hummingbird, hummingbirdTLS, httpTypes, grdb, logging, lifecycle, nioCore, nioPosix, nioSSL,
     ]),
   program("sluice-controller", ["Controller", "YAML", arguments, logging, lifecycle, signals]),
-  program("sluice", ["CLinux", "YAML", "GatewayAPI", arguments, httpClient, nioCore, nioPosix, nioSSL]),
+  program("sluice", ["CLinux", "YAML", "GatewayAPI", arguments, httpClient, nioCore, nioHTTP1, nioPosix, nioSSL]),
 ]
 
 let testTargets: [Target] = [

@@ -5,8 +5,7 @@
 
 // What the child does between fork and execve: async-signal-safe calls only. An error goes back to the
 // parent through `report`, which execve closes on success.
-static void become(const char *path, char *const arguments[], char *const environment[], int output,
-                   pid_t parent, int report) {
+static void become(const char *path, char *const arguments[], int output, pid_t parent, int report) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
@@ -20,14 +19,13 @@ static void become(const char *path, char *const arguments[], char *const enviro
   if (ok && getppid() != parent) _exit(1);
   int null = open("/dev/null", O_RDONLY);
   ok = ok && null >= 0 && dup2(null, 0) >= 0 && dup2(output, 1) >= 0 && dup2(output, 2) >= 0;
-  if (ok) execve(path, arguments, environment);
+  if (ok) execv(path, arguments);
   int error = errno;
   if (write(report, &error, sizeof error) < 0) _exit(126);
   _exit(127);
 }
 
-int clinux_spawn(const char *path, char *const arguments[], char *const environment[], int output,
-                 pid_t *process) {
+int clinux_spawn(const char *path, char *const arguments[], int output, pid_t *process) {
   int report[2];
   if (pipe2(report, O_CLOEXEC) < 0) return errno;
   pid_t parent = getpid();
@@ -38,7 +36,7 @@ int clinux_spawn(const char *path, char *const arguments[], char *const environm
     close(report[1]);
     return error;
   }
-  if (child == 0) become(path, arguments, environment, output, parent, report[1]);
+  if (child == 0) become(path, arguments, output, parent, report[1]);
   close(report[1]);
   int error = 0;
   ssize_t n;

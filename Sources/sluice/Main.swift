@@ -30,7 +30,7 @@ struct Sluice: AsyncParsableCommand {
 
   static func main() async {
     do {
-      var command = try await parseAsRootAsync()
+      var command = try parseAsRoot()
       if var asynchronous = command as? any AsyncParsableCommand {
         try await asynchronous.run()
       } else {
@@ -42,9 +42,5 @@ struct Sluice: AsyncParsableCommand {
     } catch {
       exit(withError: error)
     }
-  }
-
-  private static func parseAsRootAsync() throws -> any ParsableCommand {
-    try parseAsRoot()
   }
 }

@@ -1,11 +1,10 @@
 #pragma once
 #include <sys/types.h>
 
-// Starts `path` with its two output streams on `output` (both, close-on-exec in the caller) and standard
+// Starts `path` in this environment with its two output streams on `output` (both, close-on-exec in the caller) and standard
 // input on /dev/null. The child is ended by SIGKILL when the thread that called this ends, so it never
 // outlives its supervisor. Returns 0 and the process id, or an errno (also that of a failed execve).
-int clinux_spawn(const char *path, char *const arguments[], char *const environment[], int output,
-                 pid_t *process);
+int clinux_spawn(const char *path, char *const arguments[], int output, pid_t *process);
 
 // From now on these signals are written, one byte each (the signal's number), into a pipe instead of
 // ending the process. Returns the read end (non-blocking, close-on-exec) or -1 with errno. Call once.

@@ -2,6 +2,7 @@ import AsyncHTTPClient
 import Foundation
 import GatewayAPI
 import NIOCore
+import NIOHTTP1
 import NIOSSL
 import YAML
 

@@ -54,8 +54,8 @@ struct ChildProcess {
     // The child's writes block as any log's do; only the reading end is polled.
     _ = fcntl(ends[1], F_SETFL, 0)
     var process: pid_t = 0
-    let error = withCStrings([path] + arguments) { argv in
-      unsafe clinux_spawn(path, argv, environ, ends[1], &process)
+    let error = unsafe withCStrings([path] + arguments) { argv in
+      unsafe clinux_spawn(path, argv, ends[1], &process)
     }
     close(ends[1])
     guard error == 0 else {
@@ -119,7 +119,7 @@ func withCStrings<Result>(
   _ strings: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result
 ) -> Result {
   var pointers = unsafe strings.map { unsafe strdup($0) } + [nil]
-  defer { for pointer in unsafe pointers { unsafe free(pointer) } }
+  defer { unsafe pointers.withUnsafeBufferPointer { for unsafe pointer in unsafe $0 { unsafe free(pointer) } } }
   return unsafe pointers.withUnsafeMutableBufferPointer { buffer in
     guard let base = buffer.baseAddress else { preconditionFailure("the array ends with nil") }
     return unsafe body(UnsafePointer(base))
