@@ -1,6 +1,8 @@
 extension ControlMessage {
   /// One payload. Any bytes are allowed: what is wrong is an error, never a trap.
-  static func decode(kind: UInt16, _ payload: ArraySlice<UInt8>) throws(ControlProtocolError) -> ControlMessage {
+  static func decode(
+    kind: UInt16, _ payload: ArraySlice<UInt8>
+  ) throws(ControlProtocolError) -> ControlMessage {
     var reader = MessageReader(payload)
     let message: ControlMessage
     switch kind {

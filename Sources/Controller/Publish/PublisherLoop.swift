@@ -193,7 +193,8 @@ struct PublisherLoop {
     case .nack(let nack):
       log(
         .error,
-        "data plane \(instance) refused snapshot \(nack.revision), endpoints \(nack.sequence): \(nack.reason)")
+        "data plane \(instance) refused snapshot \(nack.revision), endpoints \(nack.sequence):"
+          + " \(nack.reason)")
       continuation.yield(
         .nack(
           instance: instance, revision: nack.revision, sequence: nack.sequence, reason: nack.reason))

@@ -109,8 +109,8 @@ struct AdminView {
 
   private var config: String {
     let sockets = state.sockets.map { socket in
-      "{\"address\":\(JSONText.quoted(socket.address)),\"port\":\(socket.port),\"bindPort\":\(socket.bindPort),"
-        + "\"bound\":\(socket.code == 0)"
+      "{\"address\":\(JSONText.quoted(socket.address)),\"port\":\(socket.port),"
+        + "\"bindPort\":\(socket.bindPort),\"bound\":\(socket.code == 0)"
         + (socket.code == 0 ? "" : ",\"errno\":\(socket.code),\"reason\":\(JSONText.quoted(socket.reason))")
         + "}"
     }

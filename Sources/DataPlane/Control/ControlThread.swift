@@ -86,6 +86,9 @@ struct ControlThread<Fleet: FleetControl> {
 
   // MARK: The loop
 
+  /// As bound; 0: none.
+  var adminPort: UInt16 { state.adminPort }
+
   /// Until the process is to end; returns its exit code.
   mutating func run() -> Int32 {
     while exitCode == nil { turn(mostMilliseconds: 1000) }

@@ -102,7 +102,9 @@ public struct DataPlaneArguments: Sendable {
       guard let place = Self.adminPort(value) else { throw refuse("PORT or IP:PORT with an IPv4 address") }
       control.adminPort = place
     case "--workers":
-      guard let count = Int(value), (1...1024).contains(count) else { throw refuse("a number from 1 to 1024") }
+      guard let count = Int(value), (1...1024).contains(count) else {
+        throw refuse("a number from 1 to 1024")
+      }
       workers = count
     case "--engine":
       guard Self.engines.contains(value) else {

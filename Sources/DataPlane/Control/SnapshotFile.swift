@@ -5,8 +5,8 @@ import Telemetry
 /// The last good image and the last endpoint update on disk, so that the data plane can start while no
 /// controller is there. An image holds private keys: the files are for their owner only.
 ///
-/// Two files, `snapshot.image` and `snapshot.endpoints`, each replaced by a rename. The second names the image
-/// that it belongs to and is ignored beside another one.
+/// Two files, `snapshot.image` and `snapshot.endpoints`, each replaced by a rename. The second names the
+/// image that it belongs to and is ignored beside another one.
 ///
 ///     8 bytes magic | UInt64 version | revision | image checksum | byte count | checksum of the bytes
 ///     | checksum of the 48 bytes before | bytes

@@ -19,7 +19,10 @@ final class FakeDataPlane {
   func send(_ message: ControlMessage) throws { try sendRaw(try #require(message.frame())) }
 
   func sendRaw(_ bytes: [UInt8]) throws {
-    let sent = unsafe bytes.withUnsafeBytes { unsafe clinux_send_descriptor(descriptor.number, $0.baseAddress, $0.count, -1) }
+    let number = descriptor.number
+    let sent = unsafe bytes.withUnsafeBytes {
+      unsafe clinux_send_descriptor(number, $0.baseAddress, $0.count, -1)
+    }
     try #require(sent == bytes.count)
   }
 
