@@ -94,7 +94,7 @@ let testTargets: [Target] = [
   tests(of: "RoutingTable", ["HTTPSemantics"]),
   tests(of: "ControlProtocol", ["CLinux"]),
   tests(of: "Telemetry", ["CLinux"]),
-  tests(of: "DataPlane", ["CLinux", "ControlProtocol", "RoutingTable", "Telemetry"]),
+  tests(of: "DataPlane", ["CLinux", "ControlProtocol", "RoutingTable", "SystemIO", "Telemetry"]),
   tests(of: "Controller", ["CLinux", "ControlProtocol", "GatewayAPI", "YAML", "RoutingTable"]),
 ]
 
