@@ -123,7 +123,7 @@ extension TableSource {
     let host = VirtualHostSource(entries: [EntrySource(path: .any, rule: 0)])
     let listener = ListenerSource(name: "default/g/http", virtualHosts: [host])
     return TableSource(
-      revision: revision, sockets: [SocketSource(address: "127.0.0.1", port: 80, bindPort: 1, listeners: [listener])],
+      revision: revision, sockets: [SocketSource(address: "127.0.0.1", port: 80, bindPort: 0, listeners: [listener])],
       backends: [backend], rules: [rule ?? forward])
   }
 }
