@@ -87,6 +87,7 @@ let controlPlane: [Target] = [
 ]
 
 let testTargets: [Target] = [
+  tests(of: "HTTP2", ["HTTPSemantics"]),
   tests(of: "YAML"),
   tests(of: "GatewayAPI", ["YAML"]),
   tests(of: "HTTPSemantics"),

@@ -87,14 +87,23 @@ private func didBeginFrame(
   case NGHTTP2_SETTINGS: return unsafe count(state, .settings)
   case NGHTTP2_PRIORITY: return unsafe count(state, .priorities)
   case NGHTTP2_WINDOW_UPDATE: return unsafe count(state, .windowUpdates)
+  case NGHTTP2_CONTINUATION: return unsafe countContinuation(state)
   default: return 0
   }
+}
+
+private func countContinuation(_ state: UnsafeMutablePointer<SessionState>) -> Int32 {
+  unsafe state.pointee.continuations &+= 1
+  if unsafe state.pointee.continuations <= state.pointee.limits.pointee.maxContinuations { return 0 }
+  unsafe killSession(state, HTTP2ErrorCode.enhanceYourCalm, .continuations)
+  return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue
 }
 
 private func didBeginHeaders(
   _ state: UnsafeMutablePointer<SessionState>, _ frame: UnsafePointer<nghttp2_frame>
 ) -> Int32 {
   let id = unsafe frame.pointee.hd.stream_id
+  unsafe state.pointee.continuations = 0
   if unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST {
     let stream = unsafe addStream(state, id)
     unsafe _ = nghttp2_session_set_stream_user_data(state.pointee.session, id, stream)
@@ -196,6 +205,7 @@ private func appendMalformed(
   _ state: UnsafeMutablePointer<SessionState>, _ id: Int32, _ stream: UnsafeMutablePointer<StreamState>?,
   _ code: UInt32, _ limit: HTTP2Limit
 ) {
+  unsafe stream?.pointee.isReported = true
   let event = unsafe InboxState.append(state.pointee.inbox, .malformed, id, stream)
   unsafe event.pointee.errorCode = code
   unsafe event.pointee.limit = limit
@@ -232,7 +242,6 @@ private func didRefuseFrame(
   _ state: UnsafeMutablePointer<SessionState>, _ frame: UnsafePointer<nghttp2_frame>, _ error: Int32
 ) {
   let (code, _) = meaning(ofLibraryError: error)
-  unsafe state.pointee.invalidCode = code
   let id = unsafe frame.pointee.hd.stream_id
   let stream = unsafe id == 0 ? nil : findStream(state, id)
   if unsafe state.pointee.block?.pointee.streamID == id { unsafe SessionState.dropBlock(state) }
@@ -274,7 +283,19 @@ private func didSendFrame(
   case NGHTTP2_RST_STREAM:
     let stream = unsafe findStream(state, header.stream_id)
     if unsafe stream?.pointee.isResetByUs == true { return 0 }
+    if let stream = unsafe stream, unsafe stream.pointee.isAnnounced && !stream.pointee.isReported {
+      // The library resets some streams without a word: DATA against content-length, for one.
+      unsafe appendMalformed(state, header.stream_id, stream, frame.pointee.rst_stream.error_code, .none)
+    }
     unsafe _ = count(state, .resetsSent)
+    return 0
+  case NGHTTP2_GOAWAY:
+    let code = unsafe frame.pointee.goaway.error_code
+    if unsafe code != HTTP2ErrorCode.noError && !state.pointee.isDead {
+      // The library has ended the session by itself.
+      unsafe state.pointee.isDead = true
+      unsafe state.pointee.deadCode = code
+    }
     return 0
   default: return 0
   }

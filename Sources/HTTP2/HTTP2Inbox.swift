@@ -126,7 +126,8 @@ extension InboxState {
     unsafe nghttp2_option_set_no_auto_window_update(option, 1)
     unsafe nghttp2_option_set_no_closed_streams(option, 1)
     unsafe nghttp2_option_set_peer_max_concurrent_streams(option, limits.maxConcurrentStreams)
-    unsafe nghttp2_option_set_max_continuations(option, Int(limits.maxContinuations))
+    // The library counts a frame whose header arrives in pieces once for each piece; the real count is ours.
+    unsafe nghttp2_option_set_max_continuations(option, Int(limits.maxContinuations) * 10 + 10)
     unsafe nghttp2_option_set_max_deflate_dynamic_table_size(option, 4096)
     // Resets are counted here, with their own limit and name.
     unsafe nghttp2_option_set_stream_reset_rate_limit(option, UInt64(UInt32.max), UInt64(UInt32.max))

@@ -27,7 +27,8 @@ public struct HTTP2Session {
 
   // MARK: Bytes
 
-  /// Reads `count` bytes from the peer and appends what they mean to the inbox.
+  /// Reads `count` bytes from the peer and appends what they mean to the inbox. Some errors of the connection show
+  /// only in `status` after the next `drain`.
   public func receive(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> HTTP2Result {
     unsafe receiveBytes(state, bytes, count)
   }
@@ -37,6 +38,9 @@ public struct HTTP2Session {
   public func drain(into out: UnsafeMutablePointer<UInt8>, capacity: Int) -> Int {
     unsafe drainBytes(state, out, capacity)
   }
+
+  /// What the connection has come to. After `drain` has sent a GOAWAY with an error it is fatal, and `isFinished`.
+  public var status: HTTP2Result { unsafe sessionStatus(state) }
 
   /// Whether `drain` would yield bytes. False while all queued data waits for the peer's window.
   public var wantsWrite: Bool { unsafe sessionWantsWrite(state) }

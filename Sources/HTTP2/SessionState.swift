@@ -43,6 +43,8 @@ struct StreamState {
   /// END_STREAM is on the wire.
   var endSent = false
   var isResetByUs = false
+  /// The caller has been told that the peer broke the rules.
+  var isReported = false
   var resetsAfterEnd = false
   /// Bytes in the chunks.
   var queued = 0
@@ -68,8 +70,8 @@ struct SessionState {
   var isDead = false
   var deadCode: UInt32 = 0
   var limit = HTTP2Limit.none
-  /// The error with which the library refused a frame; final when it wants no more input.
-  var invalidCode: UInt32 = 0
+  /// CONTINUATION frames of the block that is being read.
+  var continuations: UInt32 = 0
   /// A shutdown notice is out and its PING has not been answered.
   var awaitsPing = false
   var pendingRequests: Int32 = 0
@@ -282,19 +284,17 @@ func submitFinalGoAway(_ state: UnsafeMutablePointer<SessionState>) {
 func receiveBytes(
   _ state: UnsafeMutablePointer<SessionState>, _ bytes: UnsafePointer<UInt8>, _ count: Int
 ) -> HTTP2Result {
-  if unsafe state.pointee.isDead {
-    return unsafe .fatal(errorCode: state.pointee.deadCode, limit: state.pointee.limit)
-  }
+  if unsafe state.pointee.isDead { return unsafe sessionStatus(state) }
   let read = unsafe nghttp2_session_mem_recv(state.pointee.session, bytes, count)
   unsafe SessionState.carryBlock(state)
   if read < 0 {
     let (code, limit) = meaning(ofLibraryError: Int32(clamping: read))
     unsafe killSession(state, code, limit)
-  } else if unsafe state.pointee.invalidCode != 0 && nghttp2_session_want_read(state.pointee.session) == 0 {
-    // The library has ended the session by itself; its GOAWAY is queued.
-    unsafe state.pointee.isDead = true
-    unsafe state.pointee.deadCode = state.pointee.invalidCode
   }
+  return unsafe sessionStatus(state)
+}
+
+func sessionStatus(_ state: UnsafeMutablePointer<SessionState>) -> HTTP2Result {
   guard unsafe state.pointee.isDead else { return .ok }
   return unsafe .fatal(errorCode: state.pointee.deadCode, limit: state.pointee.limit)
 }
