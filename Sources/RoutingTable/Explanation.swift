@@ -68,6 +68,14 @@ public struct Explanation: Hashable, Sendable {
     public var weight: UInt16
     public var isReady: Bool
     public var isTerminating: Bool
+
+    public init(address: String, port: UInt16, weight: UInt16, isReady: Bool, isTerminating: Bool) {
+      self.address = address
+      self.port = port
+      self.weight = weight
+      self.isReady = isReady
+      self.isTerminating = isTerminating
+    }
   }
 
   public struct Backend: Hashable, Sendable {

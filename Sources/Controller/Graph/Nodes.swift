@@ -1,0 +1,152 @@
+import GatewayAPI
+import RoutingTable
+
+/// Which object, in which version, and how old it is.
+struct ObjectIdentity: Sendable, Hashable {
+  var key: ResourceKey
+  var uid: String
+  var generation: Int64
+  var seniority: Seniority
+
+  var version: ObjectVersion { ObjectVersion(key: key, uid: uid, generation: generation) }
+  /// `default/hoopgateway`.
+  var name: String { key.namespace.isEmpty ? key.name : "\(key.namespace)/\(key.name)" }
+}
+
+/// Something that a person should know though nothing is refused; becomes a condition of its own.
+struct Notice: Sendable, Hashable {
+  /// The condition's type behind `sluice.dev/`.
+  var type: String
+  var reason: String
+  var message: String
+
+  static func gatewayClassAssumed(_ name: String) -> Notice {
+    Notice(
+      type: "GatewayClassAssumed", reason: "UnknownGatewayClass",
+      message: "no GatewayClass is named \(name); without a cluster it is taken for one of "
+        + ControllerOptions.controllerName)
+  }
+
+  static func fieldsNotActedOn(_ fields: [String]) -> Notice? {
+    fields.isEmpty
+      ? nil
+      : Notice(
+        type: "FieldsNotActedOn", reason: "NotSupportedYet",
+        message: "accepted without effect: " + bounded(fields))
+  }
+
+  static func shared(with others: [String]) -> Notice? {
+    others.isEmpty
+      ? nil
+      : Notice(
+        type: "SharedListener", reason: "SamePortAndHostname",
+        message: "port and hostname are shared with \(others.joined(separator: ", "))")
+  }
+}
+
+struct GatewayClassNode: Sendable {
+  var object: ObjectIdentity
+  var accepted: Verdict
+}
+
+struct GatewayNode: Sendable {
+  var object: ObjectIdentity
+  var accepted: Verdict
+  var notices: [Notice]
+  var listeners: [ListenerNode]
+}
+
+/// A listener of a Gateway, or a server of an Istio Gateway.
+struct ListenerNode: Sendable {
+  var name: String
+  var port: UInt16
+  var protocolName: String
+  /// Nil: a protocol that is not served.
+  var kind: SocketKind?
+  /// One for a Gateway's listener; those of an Istio server.
+  var hosts: [ServerHost]
+  var supportedKinds: [ResourceKind] = []
+  var allowedNamespaces = AllowedNamespaces.same
+  var accepted = Verdict.accepted
+  var resolved = Verdict.resolved
+  var conflict: Fault?
+  /// What it won, one for each host that it won.
+  var slots: [ListenerSlot] = []
+  var sharedWith: [String] = []
+  var certificates: [ListenerCertificate] = []
+  var redirectsToHTTPS = false
+  var attachedRoutes = 0
+
+  /// Whether its socket can answer: HTTPS needs a certificate.
+  var canServe: Bool { !slots.isEmpty && (kind == .http || !certificates.isEmpty) }
+}
+
+enum AllowedNamespaces: Sendable, Hashable {
+  case same
+  case all
+  case selected(LabelSelector)
+}
+
+struct ServerHost: Sendable, Hashable {
+  var hostname: Hostname
+  /// The only namespace of routes that may bind to it; nil: every one.
+  var namespace: String?
+}
+
+struct ListenerCertificate: Sendable, Hashable {
+  /// Index into the model's certificates.
+  var index: Int
+  /// The DNS names that it is good for.
+  var names: [String]
+}
+
+extension ListenerNode {
+  /// The claims that it makes; none when it is not accepted.
+  func claims(of object: ObjectIdentity, section: Int) -> [ListenerClaim] {
+    guard let kind, accepted.holds else { return [] }
+    return hosts.enumerated().map { index, host in
+      ListenerClaim(
+        id: ListenerClaim.ID(owner: object.key, section: section, host: index), sectionName: name,
+        seniority: object.seniority, port: port, kind: kind, hostname: host.hostname)
+    }
+  }
+
+  /// Takes over what the court said about each of its claims.
+  mutating func settle(_ outcomes: [ClaimOutcome]) {
+    slots = outcomes.compactMap(\.slot)
+    sharedWith = outcomes.flatMap(\.sharedWith)
+    guard let fault = outcomes.compactMap(\.conflict).first else { return }
+    if fault.reason != "PortUnavailable" { conflict = fault }
+    // A server with several hosts goes on with those that it won.
+    if slots.isEmpty { accepted = .no(fault.reason, fault.message) }
+  }
+}
+
+struct RouteNode: Sendable {
+  var object: ObjectIdentity
+  var parents: [RouteParentNode]
+}
+
+struct RouteParentNode: Sendable {
+  var reference: ParentReference
+  var accepted: Verdict
+  var resolved: Verdict
+  /// Rules that answer 500, when others of the route work.
+  var partiallyInvalid: Fault?
+  var notices: [Notice]
+}
+
+struct IstioGatewayNode: Sendable {
+  var object: ObjectIdentity
+  var accepted: Verdict
+  var notices: [Notice]
+  var servers: [ListenerNode]
+}
+
+struct VirtualServiceNode: Sendable {
+  var object: ObjectIdentity
+  var accepted: Verdict
+  var resolved: Verdict
+  var partiallyInvalid: Fault?
+  var notices: [Notice]
+}

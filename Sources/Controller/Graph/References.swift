@@ -1,0 +1,94 @@
+import GatewayAPI
+import RoutingTable
+
+/// Looks up what objects refer to, and whether they may.
+struct References {
+  let store: ResourceStore
+  let options: ControllerOptions
+  private let grants: [String: [ReferenceGrant]]
+
+  init(store: ResourceStore, options: ControllerOptions) {
+    self.store = store
+    self.options = options
+    let all = store.all(.referenceGrant).compactMap {
+      if case .referenceGrant(let grant) = $0.resource { grant } else { nil }
+    }
+    grants = Dictionary(grouping: all, by: \.metadata.namespace)
+  }
+
+  /// Whether an object of `from` may refer to that object. In one namespace it always may.
+  func isPermitted(
+    from: ResourceKind, in namespace: String, to kind: ResourceKind, _ target: ServiceName
+  ) -> Bool {
+    if namespace == target.namespace { return true }
+    return (grants[target.namespace] ?? []).contains { grant in
+      grant.from.contains { $0.group == from.group && $0.kind == from.kind && $0.namespace == namespace }
+        && grant.to.contains {
+          $0.group == kind.group && $0.kind == kind.kind && ($0.name == nil || $0.name == target.name)
+        }
+    }
+  }
+
+  func overridden(_ service: ServiceName) -> BackendOverride? {
+    options.backendOverrides.first { $0.name == service.name && $0.namespace == service.namespace }
+      ?? options.backendOverrides.first { $0.name == service.name && $0.namespace == nil }
+  }
+
+  /// The backend behind one port of a Service. Without a port it must have only one.
+  func backend(_ name: ServiceName, port: Int?) throws(Fault) -> ModelBackend {
+    let service = store.service(name)
+    if let override = overridden(name) {
+      guard let number = port ?? service?.onlyPort else {
+        throw Fault("BackendNotFound", "\(name) needs a port: --backend gives an address and no port")
+      }
+      let known = service?.spec.ports.first { $0.port == number }
+      return ModelBackend(
+        id: "\(name):\(number)", proto: try proto(known?.appProtocol, name, number),
+        origin: .host(override.address, port: UInt16(clamping: number)))
+    }
+    guard let service else {
+      throw Fault(
+        "BackendNotFound",
+        "Service \(name) does not exist; create it, or say where it is with --backend \(name.name)=ADDRESS")
+    }
+    guard let number = port ?? service.onlyPort else {
+      throw Fault("BackendNotFound", "Service \(name) has \(service.spec.ports.count) ports; name one")
+    }
+    let found = service.spec.ports.first { $0.port == number }
+    if service.spec.type == .externalName {
+      guard let host = service.spec.externalName, !host.isEmpty else {
+        throw Fault("BackendNotFound", "Service \(name) is an ExternalName without spec.externalName")
+      }
+      return ModelBackend(
+        id: "\(name):\(number)", proto: try proto(found?.appProtocol, name, number),
+        origin: .host(host.hasSuffix(".") ? String(host.dropLast()) : host, port: UInt16(clamping: number)))
+    }
+    guard let found else {
+      let ports = service.spec.ports.map { String($0.port) }.joined(separator: ", ")
+      throw Fault("BackendNotFound", "Service \(name) has no port \(number); it has \(ports.isEmpty ? "none" : ports)")
+    }
+    return ModelBackend(
+      id: "\(name):\(number)", proto: try proto(found.appProtocol, name, number),
+      origin: .slices(service: name, portName: found.name ?? "", port: UInt16(clamping: found.port)))
+  }
+
+  /// KEP-3726's names, and IANA's `grpc`. Backends behind TLS are not spoken to yet.
+  private func proto(_ appProtocol: String?, _ name: ServiceName, _ port: Int) throws(Fault) -> BackendProtocol {
+    switch appProtocol?.lowercased() {
+    case nil, "", "http", "tcp": return .automatic
+    case "kubernetes.io/h2c", "grpc", "h2c", "http2": return .h2c
+    case "kubernetes.io/ws", "ws": return .http1
+    case "https", "tls", "wss", "kubernetes.io/wss":
+      throw Fault(
+        "UnsupportedProtocol",
+        "port \(port) of Service \(name) has appProtocol \(appProtocol ?? ""): TLS to backends is not supported yet")
+    case let other? where other.hasPrefix("kubernetes.io/"):
+      throw Fault("UnsupportedProtocol", "port \(port) of Service \(name) has the unknown appProtocol \(other)")
+    default: return .automatic
+    }
+  }
+}
+
+extension Service {
+  fileprivate var onlyPort: Int? { spec.ports.count == 1 ? spec.ports[0].port : nil }
+}

@@ -1,0 +1,216 @@
+import GatewayAPI
+import RoutingTable
+
+/// Routes of the Gateway API → parents that they attach to, and their entries in the listeners.
+struct RouteAttachment {
+  var references: References
+  /// Ours, with settled listeners.
+  var gateways: [GatewayNode]
+  private var indexByKey: [ResourceKey: Int] = [:]
+  private(set) var nodes: [RouteNode] = []
+  private var served: [ListenerSlot: SlotRoutes] = [:]
+
+  /// What is attached to one slot so far.
+  private struct SlotRoutes {
+    var hostsByKind: [ResourceKind: [Hostname]] = [:]
+    var routes: Set<ResourceKey> = []
+    var entries: [Hostname: [RankedEntry]] = [:]
+    var seniority: Seniority?
+  }
+
+  init(references: References, gateways: [GatewayNode]) {
+    self.references = references
+    self.gateways = gateways
+    for (index, gateway) in gateways.enumerated() { indexByKey[gateway.object.key] = index }
+  }
+
+  /// Attaches every route, the oldest first: of an HTTPRoute and a GRPCRoute that want one host, the older
+  /// one gets it.
+  mutating func attachAll(memory: inout BuildMemory, builder: inout ModelBuilder) {
+    let drafts = RouteDrafts(references: references)
+    let objects = (references.store.all(.httpRoute) + references.store.all(.grpcRoute))
+      .map { (object: $0, identity: ObjectIdentity($0)) }
+      .sorted { $0.identity.seniority < $1.identity.seniority }
+    for (object, identity) in objects {
+      switch object.resource {
+      case .httpRoute(let route) where concernsUs(route.parentRefs, identity):
+        var draft = drafts.draft(route, identity, &builder)
+        draft.notices = Notice.fields(of: object)
+        attach(draft, &memory, &builder)
+      case .grpcRoute(let route) where concernsUs(route.parentRefs, identity):
+        var draft = drafts.draft(route, identity, &builder)
+        draft.notices = Notice.fields(of: object)
+        attach(draft, &memory, &builder)
+      case .httpRoute, .grpcRoute:
+        // No parent is ours; an entry that we once wrote is taken back.
+        nodes.append(RouteNode(object: identity, parents: []))
+      default: break
+      }
+    }
+    for (slot, routes) in served {
+      builder.add(
+        RouteBlock(
+          law: .fallsThrough,
+          hosts: routes.entries.mapValues { entries in entries.sorted { $0.rank < $1.rank }.map(\.entry) }),
+        to: slot, seniority: routes.seniority ?? Seniority(created: "", namespace: "", name: ""))
+    }
+    nodes.sort { $0.object.key < $1.object.key }
+  }
+
+  // MARK: one route
+
+  private func gatewayKey(_ reference: ParentReference, _ route: ObjectIdentity) -> ResourceKey? {
+    guard reference.group == ResourceKind.gateway.group, reference.kind == "Gateway" else { return nil }
+    return ResourceKey(
+      kind: .gateway, namespace: reference.namespace ?? route.key.namespace, name: reference.name)
+  }
+
+  private func isOurs(_ reference: ParentReference, _ route: ObjectIdentity) -> Bool {
+    guard let key = gatewayKey(reference, route) else { return references.options.isStandalone }
+    if indexByKey[key] != nil { return true }
+    // With no cluster nobody else will tell the author that the Gateway is missing.
+    return references.options.isStandalone && references.store[key] == nil
+  }
+
+  private func concernsUs(_ parents: [ParentReference], _ route: ObjectIdentity) -> Bool {
+    parents.contains { isOurs($0, route) }
+  }
+
+  private mutating func attach(
+    _ draft: RouteDraft, _ memory: inout BuildMemory, _ builder: inout ModelBuilder
+  ) {
+    var draft = draft
+    for index in draft.rules.indices { draft.rules[index].prove(memory: &memory, place: "rules[\(index)]") }
+    var slots: [ListenerSlot: Set<Hostname>] = [:]
+    var parents: [RouteParentNode] = []
+    let broken = draft.rules.flatMap(\.faults)
+    let isWhollyBroken = !broken.isEmpty && draft.rules.allSatisfy { !$0.faults.isEmpty }
+    let resolved = Verdict.resolved.with(faults: draft.rules.flatMap(\.referenceFaults))
+    for reference in draft.parentRefs where isOurs(reference, draft.object) {
+      var accepted = accept(draft, reference, &slots)
+      if accepted.holds && isWhollyBroken { accepted = Verdict.accepted.with(faults: broken) }
+      parents.append(
+        RouteParentNode(
+          reference: reference, accepted: accepted, resolved: resolved,
+          partiallyInvalid: isWhollyBroken
+            ? nil
+            : broken.first.map { Fault($0.reason, bounded(broken.map(\.message)) + "; its requests get 500") },
+          notices: draft.notices))
+    }
+    nodes.append(RouteNode(object: draft.object, parents: parents))
+    serve(draft, slots, &builder)
+  }
+
+  /// Puts the entries of an attached route into the listeners.
+  private mutating func serve(
+    _ draft: RouteDraft, _ slots: [ListenerSlot: Set<Hostname>], _ builder: inout ModelBuilder
+  ) {
+    if slots.isEmpty { return }
+    var ranked: [RankedEntry] = []
+    for (ruleIndex, rule) in draft.rules.enumerated() where !rule.matches.isEmpty {
+      let number = builder.add(rule.source)
+      for (matchIndex, match) in rule.matches.enumerated() {
+        var entry = match.entry
+        entry.rule = number
+        ranked.append(
+          RankedEntry(
+            rank: MatchRank(
+              weights: match.weights, seniority: draft.object.seniority, rule: ruleIndex, match: matchIndex),
+            entry: entry))
+      }
+    }
+    for (slot, hosts) in slots {
+      for host in hosts { served[slot, default: SlotRoutes()].entries[host, default: []] += ranked }
+    }
+  }
+
+  /// Tries every listener that the reference names.
+  private mutating func accept(
+    _ draft: RouteDraft, _ reference: ParentReference, _ slots: inout [ListenerSlot: Set<Hostname>]
+  ) -> Verdict {
+    guard let key = gatewayKey(reference, draft.object) else {
+      return .no("UnsupportedValue", "a parent of kind \(reference.kind) is not supported; a Gateway is")
+    }
+    guard let index = indexByKey[key] else { return .no("NoMatchingParent", "\(key) does not exist") }
+    let chosen = gateways[index].listeners.indices.filter { position in
+      let listener = gateways[index].listeners[position]
+      return (reference.sectionName == nil || reference.sectionName == listener.name)
+        && (reference.port == nil || reference.port == Int(listener.port))
+    }
+    if chosen.isEmpty { return .no("NoMatchingParent", noListener(key, reference, gateways[index])) }
+    var refusals: [Fault] = []
+    var attached = false
+    for position in chosen {
+      let listener = gateways[index].listeners[position]
+      do throws(Fault) {
+        let (slot, hosts) = try attachment(draft, to: listener, of: gateways[index])
+        gateways[index].listeners[position].attachedRoutes += 1
+        attached = true
+        slots[slot, default: []].formUnion(hosts)
+        note(draft, hosts, on: slot, gateways[index].object.seniority)
+      } catch {
+        refusals.append(Fault(error.reason, "listener \(listener.name): \(error.message)"))
+      }
+    }
+    if attached { return .accepted }
+    // The reason that came furthest says most.
+    let order = ["HostnameConflict", "NoMatchingListenerHostname", "NotAllowedByListeners"]
+    let reason = order.first { name in refusals.contains { $0.reason == name } } ?? "NoMatchingParent"
+    return .no(reason, bounded(refusals.map(\.message)))
+  }
+
+  private func noListener(_ key: ResourceKey, _ reference: ParentReference, _ gateway: GatewayNode) -> String {
+    var wanted: [String] = []
+    if let name = reference.sectionName { wanted.append("name \(name)") }
+    if let port = reference.port { wanted.append("port \(port)") }
+    let known = gateway.listeners.map { "\($0.name) (\($0.port))" }.joined(separator: ", ")
+    return "\(key) has no listener with \(wanted.joined(separator: " and ")); it has \(known)"
+  }
+
+  private func attachment(
+    _ draft: RouteDraft, to listener: ListenerNode, of gateway: GatewayNode
+  ) throws(Fault) -> (slot: ListenerSlot, hosts: [Hostname]) {
+    let key = draft.object.key
+    guard listener.supportedKinds.contains(key.kind) else {
+      throw Fault("NotAllowedByListeners", "routes of kind \(key.kind.kind) are not allowed")
+    }
+    let isAllowed =
+      switch listener.allowedNamespaces {
+      case .all: true
+      case .same: key.namespace == gateway.object.key.namespace
+      case .selected(let selector): selector.matches(references.store.labels(ofNamespace: key.namespace))
+      }
+    guard isAllowed else {
+      throw Fault("NotAllowedByListeners", "routes from namespace \(key.namespace) are not allowed")
+    }
+    guard let slot = listener.slots.first else {
+      throw Fault("NotAllowedByListeners", "it is not accepted itself: \(listener.accepted.message)")
+    }
+    let hosts =
+      draft.hostnames.isEmpty
+      ? [slot.hostname] : draft.hostnames.compactMap { $0.intersection(slot.hostname) }
+    guard !hosts.isEmpty else {
+      let names = draft.hostnames.map(\.description).joined(separator: ", ")
+      throw Fault("NoMatchingListenerHostname", "its hostname \(slot.hostname) has nothing in common with \(names)")
+    }
+    let other: ResourceKind = key.kind == .httpRoute ? .grpcRoute : .httpRoute
+    for taken in served[slot]?.hostsByKind[other] ?? [] {
+      if let host = hosts.first(where: { $0.intersection(taken) != nil }) {
+        throw Fault(
+          "HostnameConflict", "an older \(other.kind) already serves \(taken), which \(host) has hosts in common with")
+      }
+    }
+    return (slot, hosts)
+  }
+
+  private mutating func note(
+    _ draft: RouteDraft, _ hosts: [Hostname], on slot: ListenerSlot, _ gateway: Seniority
+  ) {
+    var routes = served[slot] ?? SlotRoutes()
+    if routes.routes.insert(draft.object.key).inserted {
+      routes.hostsByKind[draft.object.key.kind, default: []] += hosts
+    }
+    routes.seniority = min(routes.seniority ?? gateway, gateway)
+    served[slot] = routes
+  }
+}

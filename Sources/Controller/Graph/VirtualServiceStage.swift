@@ -1,0 +1,261 @@
+import GatewayAPI
+import RoutingTable
+
+/// VirtualServices → Istio Gateways that they are bound to, and their entries in the listeners.
+///
+/// Plain HTTP servers of one port are one listener in Istio, whoever owns them: what a VirtualService is
+/// bound to decides which hosts it serves, not which server's listener finds it. HTTPS servers stand alone.
+struct VirtualServiceStage {
+  var references: References
+  /// With settled servers.
+  var gateways: [IstioGatewayNode]
+  private var indexByName: [String: Int] = [:]
+  private var httpSlots: [UInt16: [ListenerSlot]] = [:]
+  private(set) var nodes: [VirtualServiceNode] = []
+  private var sources: [Source] = []
+  private var bindings: [ListenerSlot: [Binding]] = [:]
+
+  /// One VirtualService with its rules; the oldest comes first.
+  private struct Source {
+    var namespace: String
+    var rules: [IstioRuleDraft]
+    /// Numbers of the rules in the model, once they were needed.
+    var numbers: [Int]?
+  }
+
+  private struct Binding {
+    var source: Int
+    /// The host that the VirtualService serves (its own, narrowed to the server's).
+    var host: Hostname
+    /// That host, narrowed to the listener.
+    var pattern: Hostname
+    var gateway: String
+  }
+
+  init(references: References, gateways: [IstioGatewayNode]) {
+    self.references = references
+    self.gateways = gateways
+    for (index, gateway) in gateways.enumerated() {
+      indexByName[gateway.object.name] = index
+      for slot in gateway.servers.flatMap(\.slots) where slot.kind == .http {
+        if httpSlots[slot.port]?.contains(slot) != true { httpSlots[slot.port, default: []].append(slot) }
+      }
+    }
+  }
+
+  mutating func attachAll(memory: inout BuildMemory, builder: inout ModelBuilder) {
+    let objects = references.store.all(.virtualService)
+      .map { (object: $0, identity: ObjectIdentity($0)) }
+      .sorted { $0.identity.seniority < $1.identity.seniority }
+    for (object, _) in objects {
+      guard case .virtualService(let service) = object.resource else { continue }
+      attach(service, object, &memory, &builder)
+    }
+    let redirecting = addRedirects(&builder)
+    for (slot, bound) in bindings.sorted(by: { Hostname.inOrder($0.key.hostname, $1.key.hostname) })
+    where !redirecting.contains(slot) {
+      let hosts = entries(slot, bound, &memory, &builder)
+      if let oldest = oldestOwner(of: slot) {
+        builder.add(RouteBlock(law: .mostSpecificOnly, hosts: hosts), to: slot, seniority: oldest.seniority)
+      }
+    }
+    nodes.sort { $0.object.key < $1.object.key }
+  }
+
+  // MARK: one VirtualService
+
+  private mutating func attach(
+    _ service: VirtualService, _ stored: StoredObject, _ memory: inout BuildMemory,
+    _ builder: inout ModelBuilder
+  ) {
+    let object = ObjectIdentity(stored)
+    let ingest = VirtualServiceRules(references: references, object: object, file: service.origin?.file)
+    var rules: [IstioRuleDraft] = []
+    for (index, route) in service.http.enumerated() {
+      var rule = ingest.draft(route, index, &builder)
+      rule.draft.prove(memory: &memory, place: "http[\(index)]")
+      checkMatches(&rule, "http[\(index)]", &memory)
+      rules.append(rule)
+    }
+    var node = VirtualServiceNode(
+      object: object, accepted: .accepted, resolved: .resolved, partiallyInvalid: nil,
+      notices: Notice.fields(of: stored))
+    var referenceFaults = rules.flatMap(\.draft.referenceFaults)
+    var names = service.gateways.isEmpty ? ["mesh"] : service.gateways
+    if names.contains("mesh") {
+      names.removeAll { $0 == "mesh" }
+      node.notices.append(
+        Notice(type: "MeshIgnored", reason: "NotSupported", message: "the gateway mesh is not served by an ingress"))
+    }
+    let known = names.map { $0.contains("/") ? $0 : "\(object.key.namespace)/\($0)" }.filter { name in
+      if indexByName[name] != nil { return true }
+      referenceFaults.append(Fault("GatewayNotFound", "Istio Gateway \(name) does not exist"))
+      return false
+    }
+    let hosts = service.hosts.map(Hostname.init)
+    sources.append(Source(namespace: object.key.namespace, rules: rules))
+    var isBound = false
+    for name in known where bind(name, hosts, source: sources.count - 1) { isBound = true }
+    let broken = rules.flatMap(\.draft.faults)
+    if let refusal = refusal(service, names, known, isBound) {
+      node.accepted = refusal
+    } else if !broken.isEmpty && rules.allSatisfy({ !$0.draft.faults.isEmpty }) {
+      node.accepted = node.accepted.with(faults: broken)
+    } else if let first = broken.first {
+      node.partiallyInvalid = Fault(first.reason, bounded(broken.map(\.message)))
+    }
+    node.resolved = node.resolved.with(faults: referenceFaults)
+    nodes.append(node)
+  }
+
+  private func refusal(
+    _ service: VirtualService, _ names: [String], _ known: [String], _ isBound: Bool
+  ) -> Verdict? {
+    if service.http.isEmpty {
+      return .no("UnsupportedValue", "only the routes of http are served, and there are none")
+    }
+    if service.hosts.isEmpty {
+      return .no("UnsupportedValue", "without hosts it is for others to delegate to, which is not supported yet")
+    }
+    if names.isEmpty { return .no("NoMatchingParent", "it names no gateway but mesh; name one in spec.gateways") }
+    if known.isEmpty { return .no("NoMatchingParent", "none of its gateways exists") }
+    if isBound { return nil }
+    let served = known.compactMap { indexByName[$0] }.flatMap { gateways[$0].servers }.flatMap(\.hosts)
+    let list = Set(served.map(\.hostname.description)).sorted().joined(separator: ", ")
+    return .no(
+      "NoMatchingListenerHostname",
+      "no server of \(known.joined(separator: ", ")) serves its hosts; they serve \(list)")
+  }
+
+  /// Matches that cannot be asked at any entry point, or that the table refuses, are left out and reported.
+  private func checkMatches(_ rule: inout IstioRuleDraft, _ place: String, _ memory: inout BuildMemory) {
+    let point = { (kind: SocketKind, port: Int) in
+      IstioEntryPoint(
+        slot: ListenerSlot(port: UInt16(clamping: port), kind: kind, hostname: .any), gateways: [], namespace: "")
+    }
+    var kept: [IstioHTTPMatch] = []
+    for (index, match) in rule.matches.enumerated() {
+      var probe = match
+      probe.gateways = []
+      do throws(Fault) {
+        for kind in [SocketKind.http, .https] {
+          for entry in try probe.entries(at: point(kind, match.port ?? 80))
+          where !memory.soundEntries.contains(entry) {
+            if let problem = entry.problem { throw Fault("UnsupportedValue", problem.description) }
+            memory.soundEntries.insert(entry)
+          }
+        }
+        kept.append(match)
+      } catch {
+        rule.draft.faults.append(error.at("\(place).match[\(index)]"))
+      }
+    }
+    // With every match gone the rule must not turn into one that matches everything.
+    if kept.isEmpty && !rule.matches.isEmpty { rule.isUnreachable = true }
+    rule.matches = kept
+  }
+
+  /// Binds to every server of the Gateway whose hosts have something in common; false when none has.
+  private mutating func bind(_ name: String, _ hosts: [Hostname], source: Int) -> Bool {
+    guard let index = indexByName[name] else { return false }
+    var isBound = false
+    for position in gateways[index].servers.indices {
+      let server = gateways[index].servers[position]
+      var found: Set<Hostname> = []
+      for offer in server.hosts where offer.namespace == nil || offer.namespace == sources[source].namespace {
+        guard server.slots.contains(where: { $0.hostname == offer.hostname }) else { continue }
+        found.formUnion(hosts.compactMap { $0.intersection(offer.hostname) })
+      }
+      if found.isEmpty { continue }
+      isBound = true
+      gateways[index].servers[position].attachedRoutes += 1
+      let slots = server.kind == .http ? httpSlots[server.port] ?? [] : server.slots
+      for slot in slots {
+        for host in found {
+          guard let pattern = host.intersection(slot.hostname) else { continue }
+          bindings[slot, default: []].append(
+            Binding(source: source, host: host, pattern: pattern, gateway: name))
+        }
+      }
+    }
+    return isBound
+  }
+
+  // MARK: one listener
+
+  private func oldestOwner(of slot: ListenerSlot) -> ObjectIdentity? {
+    gateways.filter { $0.servers.contains { $0.slots.contains(slot) } }
+      .map(\.object).min { $0.seniority < $1.seniority }
+  }
+
+  /// Servers with `httpsRedirect` answer 301 to everything.
+  private func addRedirects(_ builder: inout ModelBuilder) -> Set<ListenerSlot> {
+    var redirecting: Set<ListenerSlot> = []
+    for gateway in gateways {
+      for server in gateway.servers where server.redirectsToHTTPS {
+        for slot in server.slots where oldestOwner(of: slot)?.key == gateway.object.key {
+          guard redirecting.insert(slot).inserted else { continue }
+          let rule = builder.add(
+            RuleSource(
+              provenance: "\(gateway.object.key) server \(server.name) httpsRedirect",
+              action: .redirect(RedirectSource(scheme: "https", port: .schemeDefault, status: 301))))
+          builder.add(
+            RouteBlock(law: .mostSpecificOnly, hosts: [slot.hostname: [EntrySource(rule: rule)]]), to: slot,
+            seniority: gateway.object.seniority)
+        }
+      }
+    }
+    return redirecting
+  }
+
+  private mutating func entries(
+    _ slot: ListenerSlot, _ bound: [Binding], _ memory: inout BuildMemory, _ builder: inout ModelBuilder
+  ) -> [Hostname: [EntrySource]] {
+    var hosts: [Hostname: [EntrySource]] = [:]
+    for (pattern, rivals) in Dictionary(grouping: bound, by: \.pattern)
+      .sorted(by: { Hostname.inOrder($0.key, $1.key) })
+    {
+      // Where a wildcard and a name come down to one pattern, the name decides alone.
+      guard let best = rivals.map(\.host).min(by: Hostname.inOrder) else { continue }
+      let winners = rivals.filter { $0.host == best }
+      let order = Set(winners.map(\.source)).sorted()
+      var list: [EntrySource] = []
+      var catchAlls: [EntrySource] = []
+      for source in order {
+        let point = IstioEntryPoint(
+          slot: slot, gateways: Set(winners.filter { $0.source == source }.map(\.gateway)),
+          namespace: sources[source].namespace)
+        for entry in entries(source, at: point, &builder) {
+          // Alone, the list order stands; merged, what matches everything goes to the end.
+          if order.count > 1 && entry.isCatchAll { catchAlls.append(entry) } else { list.append(entry) }
+        }
+      }
+      hosts[pattern] = list + catchAlls
+    }
+    return hosts
+  }
+
+  /// The entries of one VirtualService in list order, up to the first that matches everything.
+  private mutating func entries(
+    _ source: Int, at point: IstioEntryPoint, _ builder: inout ModelBuilder
+  ) -> [EntrySource] {
+    let numbers = sources[source].numbers ?? sources[source].rules.map { builder.add($0.draft.source) }
+    sources[source].numbers = numbers
+    var list: [EntrySource] = []
+    for (rule, number) in zip(sources[source].rules, numbers) where !rule.isUnreachable {
+      if rule.matches.isEmpty {
+        list.append(EntrySource(rule: number))
+        return list
+      }
+      for match in rule.matches {
+        // What cannot be asked was left out before.
+        for var entry in (try? match.entries(at: point)) ?? [] {
+          entry.rule = number
+          list.append(entry)
+          if entry.isCatchAll { return list }
+        }
+      }
+    }
+    return list
+  }
+}
