@@ -257,11 +257,14 @@ private struct Compiler {
     _ entry: EntrySource, keys: inout [PathTreeBuilder.Key], at location: String
   ) throws(TableError) {
     var record = EntryRecord()
+    var detail = EntryDetail()
     let number = UInt32(clamping: image.entries.count)
-    try addPath(of: entry, to: &record, number: number, keys: &keys, at: location)
+    record.rule = UInt32(clamping: entry.rule)
+    let key = try addPath(of: entry, to: &record, &detail, at: location)
+    keys.append(PathTreeBuilder.Key(bytes: key.bytes, entry: number, reach: key.reach))
     if let method = entry.method {
-      record.hasMethod = 1
-      record.methodToken = image.intern(method)
+      record.flags |= EntryFlag.hasMethod
+      detail.methodToken = image.intern(method)
     }
     var predicates: [PredicateRecord] = []
     for match in entry.headers { predicates.append(predicate(match, of: PredicateSubject.header)) }
@@ -271,36 +274,36 @@ private struct Compiler {
     if let authority = entry.authority {
       predicates.append(predicate(authority, of: PredicateSubject.authority))
     }
-    record.predicates = image.intern(predicates)
-    record.rule = UInt32(clamping: entry.rule)
-    if entry.method == nil, predicates.isEmpty, record.pathRegex == ImageFormat.none,
-      record.flags & EntryFlag.comparePath == 0
-    {
-      record.flags |= EntryFlag.unconditional
+    let run = image.intern(predicates)
+    record.firstPredicate = run.first
+    record.predicateCount = UInt16(clamping: run.count)
+    if record.flags == 0, predicates.isEmpty, record.pathKind != PathKind.regex {
+      record.flags = EntryFlag.unconditional
     }
     image.entries.append(record)
+    image.entryDetails.append(detail)
   }
 
+  /// Where in the tree the entry is to be found, and for whom.
   private mutating func addPath(
-    of entry: EntrySource, to record: inout EntryRecord, number: UInt32,
-    keys: inout [PathTreeBuilder.Key], at location: String
-  ) throws(TableError) {
-    typealias Key = PathTreeBuilder.Key
-    var text: [UInt8] = []
+    of entry: EntrySource, to record: inout EntryRecord, _ detail: inout EntryDetail,
+    at location: String
+  ) throws(TableError) -> (bytes: [UInt8], reach: PathTreeBuilder.Reach) {
+    var text: [UInt8]
+    var reach = PathTreeBuilder.Reach.all
     switch entry.path {
     case .any:
-      keys.append(Key(bytes: [], entry: number, onlyAtEnd: false))
-      return
+      return ([], .all)
     case .regex(let pattern):
       record.pathKind = PathKind.regex
-      record.pathRegex = image.intern(regex: pattern, ignoreCase: entry.pathIgnoresCase)
-      record.path = image.intern(pattern)
       record.matchedLength = ImageFormat.none
+      detail.pathRegex = image.intern(regex: pattern, ignoreCase: entry.pathIgnoresCase)
+      detail.path = image.intern(pattern)
       let regex = try Regex(pattern, ignoreCase: entry.pathIgnoresCase, at: location)
-      keys.append(Key(bytes: regex.requiredPrefix, entry: number, onlyAtEnd: false))
-      return
+      return (regex.requiredPrefix, .all)
     case .exact(let path):
       text = Array(path.utf8)
+      reach = .end
       record.pathKind = PathKind.exact
       record.matchedLength = ImageFormat.none
     case .stringPrefix(let path):
@@ -310,24 +313,17 @@ private struct Compiler {
     case .segmentPrefix(let path):
       text = Array(path.utf8)
       while text.last == UInt8(ascii: "/") { text.removeLast() }
+      if !text.isEmpty { reach = .segment }
       record.pathKind = PathKind.segmentPrefix
       record.matchedLength = UInt32(clamping: text.count)
     }
-    record.path = image.intern(text)
+    detail.path = image.intern(text)
     if entry.pathIgnoresCase, let letter = text.firstIndex(where: { isLetter($0) }) {
+      // The tree compares with case: the entry stands where its first letter would, and compares itself.
       record.flags |= EntryFlag.comparePath
-      keys.append(Key(bytes: Array(text[..<letter]), entry: number, onlyAtEnd: false))
-      return
+      return (Array(text[..<letter]), .all)
     }
-    switch entry.path {
-    case .segmentPrefix where !text.isEmpty:
-      keys.append(Key(bytes: text, entry: number, onlyAtEnd: true))
-      keys.append(Key(bytes: text + [UInt8(ascii: "/")], entry: number, onlyAtEnd: false))
-    case .exact:
-      keys.append(Key(bytes: text, entry: number, onlyAtEnd: true))
-    default:
-      keys.append(Key(bytes: text, entry: number, onlyAtEnd: false))
-    }
+    return (text, reach)
   }
 
   private mutating func predicate(_ match: ValueMatch, of subject: UInt8) -> PredicateRecord {

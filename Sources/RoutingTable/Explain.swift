@@ -102,15 +102,14 @@ extension RoutingImage {
     var node = record(.nodes, root, as: NodeRecord.self)
     var position = 0
     while position < path.count {
-      let children = node.children
       var next: NodeRecord?
-      for index in 0..<Int(children.count) {
-        let child = record(.nodes, Int(children.first) + index, as: NodeRecord.self)
+      for index in 0..<Int(node.childCount) {
+        let child = record(.nodes, Int(node.firstChild) + index, as: NodeRecord.self)
         let rest = path.slice(position, path.count)
         if rest.hasPrefix(bytes(child.label)) { next = child }
       }
       guard let next else { break }
-      position += Int(next.label.length)
+      position += Int(next.labelLength)
       node = next
     }
     return String(decoding: path.slice(0, position))
@@ -124,29 +123,31 @@ extension RoutingImage {
     let entry = record(.entries, number, as: EntryRecord.self)
     let rule = record(.rules, Int(entry.rule), as: RuleRecord.self)
     return unsafe Explanation.Candidate(
-      position: number - Int(host.entries.first), matcher: matcherText(entry),
-      rule: String(decoding: bytes(rule.provenance)), failures: failures(of: entry, head))
+      position: number - Int(host.entries.first), matcher: matcherText(number),
+      rule: String(decoding: bytes(rule.provenance)), failures: failures(of: number, head))
   }
 
   private func failures(
-    of entry: EntryRecord, _ head: UnsafePointer<RequestHead>
+    of number: Int, _ head: UnsafePointer<RequestHead>
   ) -> [Explanation.Failure] {
+    let entry = record(.entries, number, as: EntryRecord.self)
+    let detail = record(.entryDetails, number, as: EntryDetail.self)
     var failures: [Explanation.Failure] = []
     let path = unsafe head.pointee.path
-    if !wholePathHolds(entry, path) {
+    if !wholePathHolds(entry, detail, path) {
       failures.append(
         Explanation.Failure(
-          predicate: "path", wanted: pathText(entry), got: String(decoding: path)))
+          predicate: "path", wanted: pathText(entry, detail), got: String(decoding: path)))
     }
-    if !(unsafe methodHolds(entry, head)) {
+    if !(unsafe methodHolds(entry, detail, head)) {
       failures.append(
         Explanation.Failure(
-          predicate: "method", wanted: String(decoding: bytes(entry.methodToken)),
+          predicate: "method", wanted: String(decoding: bytes(detail.methodToken)),
           got: String(decoding: unsafe head.pointee.methodBytes)))
     }
-    for index in 0..<Int(entry.predicates.count) {
-      let number = Int(entry.predicates.first) + index
-      let predicate = record(.predicates, number, as: PredicateRecord.self)
+    for index in 0..<Int(entry.predicateCount) {
+      let place = Int(entry.firstPredicate) + index
+      let predicate = record(.predicates, place, as: PredicateRecord.self)
       if unsafe holds(predicate, head) { continue }
       failures.append(
         Explanation.Failure(
@@ -157,11 +158,11 @@ extension RoutingImage {
   }
 
   /// The whole question about the path, for entries that the tree did not lead to.
-  private func wholePathHolds(_ entry: EntryRecord, _ path: Bytes) -> Bool {
-    if entry.pathRegex != ImageFormat.none || entry.flags & EntryFlag.comparePath != 0 {
-      return pathHolds(entry, path)
+  private func wholePathHolds(_ entry: EntryRecord, _ detail: EntryDetail, _ path: Bytes) -> Bool {
+    if entry.pathKind == PathKind.regex || entry.flags & EntryFlag.comparePath != 0 {
+      return pathHolds(entry, detail, path)
     }
-    let wanted = bytes(entry.path)
+    let wanted = bytes(detail.path)
     switch entry.pathKind {
     case PathKind.exact: return path.equals(wanted)
     case PathKind.stringPrefix: return path.hasPrefix(wanted)
@@ -172,19 +173,21 @@ extension RoutingImage {
     }
   }
 
-  func matcherText(_ entry: EntryRecord) -> String {
-    var parts = [pathText(entry)]
-    if entry.hasMethod != 0 { parts.append("method " + String(decoding: bytes(entry.methodToken))) }
-    for index in 0..<Int(entry.predicates.count) {
-      let number = Int(entry.predicates.first) + index
-      let predicate = record(.predicates, number, as: PredicateRecord.self)
+  func matcherText(_ number: Int) -> String {
+    let entry = record(.entries, number, as: EntryRecord.self)
+    let detail = record(.entryDetails, number, as: EntryDetail.self)
+    var parts = [pathText(entry, detail)]
+    if entry.flags & EntryFlag.hasMethod != 0 { parts.append("method " + String(decoding: bytes(detail.methodToken))) }
+    for index in 0..<Int(entry.predicateCount) {
+      let place = Int(entry.firstPredicate) + index
+      let predicate = record(.predicates, place, as: PredicateRecord.self)
       parts.append("\(subjectText(predicate)) \(testText(predicate))")
     }
     return parts.joined(separator: ", ")
   }
 
-  private func pathText(_ entry: EntryRecord) -> String {
-    let text = String(decoding: bytes(entry.path))
+  private func pathText(_ entry: EntryRecord, _ detail: EntryDetail) -> String {
+    let text = String(decoding: bytes(detail.path))
     let suffix = entry.flags & EntryFlag.comparePath != 0 ? " (any case)" : ""
     switch entry.pathKind {
     case PathKind.exact: return "exact \(text)\(suffix)"

@@ -6,11 +6,10 @@ extension RoutingImage {
   func match(
     _ answer: RouteAnswer, of host: VirtualHostRecord, _ head: UnsafePointer<RequestHead>
   ) -> Explanation.Match {
-    let entry = record(.entries, Int(answer.entry), as: EntryRecord.self)
     let rule = rule(answer.rule)
     let rewrittenHost = rule.rewriteHost
     return unsafe Explanation.Match(
-      position: Int(answer.entry) - Int(host.entries.first), matcher: matcherText(entry),
+      position: Int(answer.entry) - Int(host.entries.first), matcher: matcherText(Int(answer.entry)),
       rule: String(decoding: rule.provenance), isGRPC: rule.isGRPC,
       action: action(answer, rule, head),
       rewrittenTarget: rule.rewritesPath && rule.action == .forward

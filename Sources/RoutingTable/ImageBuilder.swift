@@ -8,6 +8,7 @@ struct ImageBuilder {
   var nodes: [NodeRecord] = []
   var candidates: [UInt32] = []
   var entries: [EntryRecord] = []
+  var entryDetails: [EntryDetail] = []
   var predicates: [PredicateRecord] = []
   var rules: [RuleRecord] = []
   var weightedBackends: [WeightedRecord] = []
@@ -23,7 +24,7 @@ struct ImageBuilder {
   private var internedBytes: [[UInt8]: StringRef] = [:]
   private var internedPredicates: [[PredicateRecord]: Run] = [:]
   private var internedOperations: [[HeaderOperationRecord]: Run] = [:]
-  private var internedLists: [[UInt32]: CandidateList] = [:]
+  private var internedLists: [[UInt32]: UInt32] = [:]
   private var internedRegexes: [RegexRecord: UInt32] = [:]
 
   mutating func intern(_ string: String) -> StringRef {
@@ -72,13 +73,13 @@ struct ImageBuilder {
     return index
   }
 
-  /// Equal lists are stored once.
-  mutating func intern(candidates list: [UInt32]) -> CandidateList {
-    if list.count == 1 { return CandidateList(first: list[0], count: 1) }
-    if list.isEmpty { return CandidateList() }
+  /// The word that leads to a list; equal lists are stored once.
+  mutating func intern(candidates list: [UInt32]) -> UInt32 {
+    if list.isEmpty { return ImageFormat.none }
+    if list.count == 1 { return list[0] | ImageFormat.onlyEntry }
     if let known = internedLists[list] { return known }
-    let result = CandidateList(
-      first: UInt32(clamping: candidates.count), count: UInt32(clamping: list.count))
+    let result = UInt32(clamping: candidates.count)
+    candidates.append(UInt32(clamping: list.count))
     candidates += list
     internedLists[list] = result
     return result
@@ -91,7 +92,7 @@ struct ImageBuilder {
   /// Lays the sections out and closes the image with its checksum.
   func finish(revision: UInt64) throws(TableError) -> [UInt8] {
     let parts = ImageSection.allCases.map { ($0, count(of: $0)) }
-    let total = parts.reduce(ImageFormat.headerLength) { sum, part in
+    let total = parts.reduce(aligned(ImageFormat.headerLength)) { sum, part in
       aligned(sum + part.0.stride * part.1)
     }
     guard total <= ImageFormat.maximumLength else {
@@ -108,15 +109,16 @@ struct ImageBuilder {
     append(UInt64(total), to: &image)
     append(UInt64(0), to: &image)
     append(revision, to: &image)
-    var offset = ImageFormat.headerLength
+    var offset = aligned(ImageFormat.headerLength)
     for (section, count) in parts {
       append(UInt32(offset), to: &image)
       append(UInt32(count), to: &image)
       offset = aligned(offset + section.stride * count)
     }
+    pad(&image)
     for (section, _) in parts {
       append(section, to: &image)
-      while image.count % ImageFormat.alignment != 0 { image.append(0) }
+      pad(&image)
     }
     writeChecksum(into: &image)
     return image
@@ -124,6 +126,10 @@ struct ImageBuilder {
 
   private func aligned(_ length: Int) -> Int {
     (length + ImageFormat.alignment - 1) / ImageFormat.alignment * ImageFormat.alignment
+  }
+
+  private func pad(_ image: inout [UInt8]) {
+    while image.count % ImageFormat.alignment != 0 { image.append(0) }
   }
 
   private func count(of section: ImageSection) -> Int {
@@ -135,6 +141,7 @@ struct ImageBuilder {
     case .nodes: nodes.count
     case .candidates: candidates.count
     case .entries: entries.count
+    case .entryDetails: entryDetails.count
     case .predicates: predicates.count
     case .rules: rules.count
     case .weightedBackends: weightedBackends.count
@@ -158,6 +165,7 @@ struct ImageBuilder {
     case .nodes: append(all: nodes, to: &image)
     case .candidates: append(all: candidates, to: &image)
     case .entries: append(all: entries, to: &image)
+    case .entryDetails: append(all: entryDetails, to: &image)
     case .predicates: append(all: predicates, to: &image)
     case .rules: append(all: rules, to: &image)
     case .weightedBackends: append(all: weightedBackends, to: &image)

@@ -6,12 +6,15 @@
 /// The layout of a routing image. Every number is little-endian and of fixed width; every reference is
 /// an index into a section or an offset into the `bytes` section, so that the image works wherever it is
 /// mapped. A header is followed by the sections in the order of `ImageSection`, each at a multiple of
-/// eight bytes.
+/// 64 bytes, so that no record of 16, 32 or 64 bytes lies on two cache lines.
 enum ImageFormat {
   /// `SLUICERT` in memory order.
   static let magic: UInt64 = 0x5452_4543_4955_4C53
   static let version: UInt32 = 1
-  static let alignment = 8
+  /// Of every section and of the whole length.
+  static let alignment = 64
+  /// What records need; a mapping gives more.
+  static let baseAlignment = 8
   static let checksumOffset = 24
   static let revisionOffset = 32
   static let sectionTableOffset = 40
@@ -21,10 +24,13 @@ enum ImageFormat {
   /// A name of the DNS has at most 253 bytes; a longer host matches no pattern but `*`.
   static let maximumHostLength = 253
   static let none = UInt32.max
+  /// In a word that leads to candidates: the word is itself the only entry.
+  static let onlyEntry: UInt32 = 1 << 31
 }
 
 enum ImageSection: Int, CaseIterable {
-  case sockets, listeners, virtualHosts, hostSlots, nodes, candidates, entries, predicates, rules
+  case sockets, listeners, virtualHosts, hostSlots, nodes, candidates, entries, entryDetails
+  case predicates, rules
   case weightedBackends, headerOperations, backends, endpoints, certificates, tlsBindings, names
   case regexes, bytes
 
@@ -38,6 +44,7 @@ enum ImageSection: Int, CaseIterable {
     case .nodes: MemoryLayout<NodeRecord>.stride
     case .candidates: MemoryLayout<UInt32>.stride
     case .entries: MemoryLayout<EntryRecord>.stride
+    case .entryDetails: MemoryLayout<EntryDetail>.stride
     case .predicates: MemoryLayout<PredicateRecord>.stride
     case .rules: MemoryLayout<RuleRecord>.stride
     case .weightedBackends: MemoryLayout<WeightedRecord>.stride
@@ -125,21 +132,30 @@ struct VirtualHostRecord {
 }
 
 /// A node of a compressed radix tree over the bytes of paths. Children follow their parent, side by
-/// side, in the order of their first bytes.
+/// side, in the order of their first bytes. Half a cache line: a look-up in a large tree costs what it
+/// misses, not what it compares.
 struct NodeRecord {
-  /// Bytes on the way from the parent; empty only at a root.
-  var label = StringRef()
-  var children = Run()
+  /// Bytes on the way from the parent, in the `bytes` section; empty only at a root.
+  var labelOffset: UInt32 = 0
+  var labelLength: UInt16 = 0
+  var childCount: UInt16 = 0
+  var firstChild: UInt32 = 0
   /// Offset of the children's first bytes, ascending, in the `bytes` section.
   var childBytes: UInt32 = 0
+  // Each of these is `none`, an entry with the bit `onlyEntry`, or the index of a list in `candidates`:
+  // its length, two or more, and then its entries in order of precedence.
   /// Candidates of a path that ends here.
-  var atEnd = CandidateList()
-  /// Candidates of a path that goes on from here and meets no further node.
-  var passing = CandidateList()
+  var atEnd = ImageFormat.none
+  /// Candidates of a path that goes on with a slash and meets no further node.
+  var atSlash = ImageFormat.none
+  /// Candidates of a path that goes on otherwise and meets no further node.
+  var passing = ImageFormat.none
+  var reserved: UInt32 = 0
+
+  var label: StringRef { StringRef(offset: labelOffset, length: UInt32(labelLength)) }
 }
 
-/// Entries in order of precedence: a run of the `candidates` section, or, when there is one only, that
-/// entry itself in `first`.
+/// A list of candidates, found: one entry, or a run of the `candidates` section.
 struct CandidateList: Hashable {
   var first: UInt32 = 0
   var count: UInt32 = 0
@@ -158,22 +174,28 @@ enum EntryFlag {
   static let comparePath: UInt8 = 1
   /// Nothing but the path is asked.
   static let unconditional: UInt8 = 2
+  /// Only the method of the entry's detail.
+  static let hasMethod: UInt8 = 4
 }
 
+/// What every winner needs; the rest is in the detail of the same index.
 struct EntryRecord {
-  var pathKind: UInt8 = PathKind.any
-  /// 1: only `methodToken`.
-  var hasMethod: UInt8 = 0
-  var flags: UInt8 = 0
-  var reserved: UInt8 = 0
+  var rule: UInt32 = 0
   /// Length of the matched prefix; `none`: the whole path.
   var matchedLength: UInt32 = 0
+  var firstPredicate: UInt32 = 0
+  var predicateCount: UInt16 = 0
+  var flags: UInt8 = 0
+  var pathKind: UInt8 = PathKind.any
+
+  var predicates: Run { Run(first: firstPredicate, count: UInt32(predicateCount)) }
+}
+
+struct EntryDetail {
   /// As in the source; a segment prefix without its trailing slashes.
   var path = StringRef()
-  var pathRegex = ImageFormat.none
   var methodToken = StringRef()
-  var predicates = Run()
-  var rule: UInt32 = 0
+  var pathRegex = ImageFormat.none
 }
 
 enum PredicateSubject {

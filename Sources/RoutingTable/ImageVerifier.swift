@@ -53,8 +53,8 @@ struct ImageVerifier {
     guard image.count >= ImageFormat.headerLength, let base = image.baseAddress else {
       throw ImageError(.tooShort, "\(image.count) bytes are less than a header")
     }
-    guard UInt(bitPattern: base) % UInt(ImageFormat.alignment) == 0 else {
-      throw ImageError(.misaligned, "the memory is not aligned to \(ImageFormat.alignment) bytes")
+    guard UInt(bitPattern: base) % UInt(ImageFormat.baseAlignment) == 0 else {
+      throw ImageError(.misaligned, "the memory is not aligned to \(ImageFormat.baseAlignment) bytes")
     }
     try checkHeader()
     try readSections()

@@ -46,7 +46,7 @@ extension RoutingImage {
     while index < Int(list.count) {
       let number = candidate(list, index)
       let entry = record(.entries, number, as: EntryRecord.self)
-      if entry.flags & EntryFlag.unconditional != 0 || (unsafe holds(entry, head)) {
+      if entry.flags & EntryFlag.unconditional != 0 || (unsafe holds(number, entry, head)) {
         answer.outcome = .matched
         answer.entry = Int32(truncatingIfNeeded: number)
         answer.rule = Int32(truncatingIfNeeded: entry.rule)
@@ -127,33 +127,57 @@ extension RoutingImage {
     var node = unsafe nodes + root
     var position = 0
     while position < count {
-      let children = unsafe node.pointee.children
-      if children.count == 0 { return unsafe node.pointee.passing }
       let wanted = unsafe path.start[position]
-      let firstBytes = unsafe text + Int(node.pointee.childBytes)
-      // The last child whose first byte is not above the wanted one.
-      var low = 0
-      var high = Int(children.count)
-      while high &- low > 1 {
-        let middle = (low &+ high) &>> 1
-        if unsafe firstBytes[middle] <= wanted { low = middle } else { high = middle }
-      }
-      if unsafe firstBytes[low] != wanted { return unsafe node.pointee.passing }
-      let child = unsafe nodes + (Int(children.first) &+ low)
-      let length = unsafe Int(child.pointee.label.length)
-      if length > count &- position { return unsafe node.pointee.passing }
-      let label = unsafe text + Int(child.pointee.label.offset)
+      let child = unsafe self.child(of: node, wanted, nodes, text)
+      guard let child = unsafe child else { return unsafe list(beyond: node, wanted) }
+      let length = unsafe Int(child.pointee.labelLength)
+      if length > count &- position { return unsafe list(beyond: node, wanted) }
+      let label = unsafe text + Int(child.pointee.labelOffset)
       let rest = unsafe path.start + position
       // The first byte is already known to be the same.
       var index = 1
       while index < length {
-        if unsafe label[index] != rest[index] { return unsafe node.pointee.passing }
+        if unsafe label[index] != rest[index] { return unsafe list(beyond: node, wanted) }
         index &+= 1
       }
       position &+= length
       unsafe node = child
     }
-    return unsafe node.pointee.atEnd
+    return list(unsafe node.pointee.atEnd)
+  }
+
+  /// The child whose label begins with this byte, by halving.
+  @inline(__always)
+  private func child(
+    of node: UnsafePointer<NodeRecord>, _ wanted: UInt8, _ nodes: UnsafePointer<NodeRecord>,
+    _ text: UnsafePointer<UInt8>
+  ) -> UnsafePointer<NodeRecord>? {
+    var high = unsafe Int(node.pointee.childCount)
+    if high == 0 { return nil }
+    let firstBytes = unsafe text + Int(node.pointee.childBytes)
+    // The last child whose first byte is not above the wanted one.
+    var low = 0
+    while high &- low > 1 {
+      let middle = (low &+ high) &>> 1
+      if unsafe firstBytes[middle] <= wanted { low = middle } else { high = middle }
+    }
+    if unsafe firstBytes[low] != wanted { return nil }
+    return unsafe nodes + (Int(node.pointee.firstChild) &+ low)
+  }
+
+  /// For a path that goes on with this byte from its last node.
+  @inline(__always)
+  private func list(beyond node: UnsafePointer<NodeRecord>, _ next: UInt8) -> CandidateList {
+    list(next == UInt8(ascii: "/") ? unsafe node.pointee.atSlash : unsafe node.pointee.passing)
+  }
+
+  @inline(__always)
+  private func list(_ word: UInt32) -> CandidateList {
+    if word == ImageFormat.none { return CandidateList() }
+    if word & ImageFormat.onlyEntry != 0 {
+      return CandidateList(first: word & ~ImageFormat.onlyEntry, count: 1)
+    }
+    return CandidateList(first: word &+ 1, count: record(.candidates, Int(word), as: UInt32.self))
   }
 
   @inline(__always)

@@ -6,12 +6,27 @@
 /// more than the path (headers, or a regular expression without a literal prefix), each with precedence
 /// over N distinct paths, cost R times N numbers of four bytes.
 struct PathTreeBuilder {
+  /// Which paths that come to a place in the tree an entry is a candidate for.
+  enum Reach {
+    /// Those that end there.
+    case end
+    /// Those that end there or go on with a slash.
+    case segment
+    /// All of them.
+    case all
+  }
+
   /// A place in the tree where an entry becomes a candidate.
   struct Key {
     var bytes: [UInt8]
     var entry: UInt32
-    /// Only for a path that ends there; otherwise for all that go on, too.
-    var onlyAtEnd: Bool
+    var reach: Reach
+  }
+
+  /// Candidates, and the word that leads to them in the image.
+  private struct List {
+    var entries: [UInt32] = []
+    var word = ImageFormat.none
   }
 
   /// A node whose children are still to be made.
@@ -19,8 +34,7 @@ struct PathTreeBuilder {
     var node: Int
     var keys: Range<Int>
     var depth: Int
-    var inherited: [UInt32]
-    var inheritedList: CandidateList
+    var inherited: List
   }
 
   private var keys: [Key]
@@ -42,38 +56,34 @@ struct PathTreeBuilder {
     let first = image.nodes.count
     image.nodes.append(NodeRecord())
     pending = [
-      Pending(
-        node: first, keys: 0..<keys.count, depth: 0, inherited: [], inheritedList: CandidateList())
+      Pending(node: first, keys: 0..<keys.count, depth: 0, inherited: List())
     ]
     while let next = pending.popLast() { expand(next, into: &image) }
     return image.run(first, image.nodes.count - first)
   }
 
   private mutating func expand(_ place: Pending, into image: inout ImageBuilder) {
-    var passingOwn: [UInt32] = []
-    var endOwn: [UInt32] = []
+    var own: (end: [UInt32], segment: [UInt32], all: [UInt32]) = ([], [], [])
     var index = place.keys.lowerBound
     // Sorted: the keys that end at this node come before those that go on.
     while index < place.keys.upperBound, keys[index].bytes.count == place.depth {
-      if keys[index].onlyAtEnd {
-        endOwn.append(keys[index].entry)
-      } else {
-        passingOwn.append(keys[index].entry)
+      switch keys[index].reach {
+      case .end: own.end.append(keys[index].entry)
+      case .segment: own.segment.append(keys[index].entry)
+      case .all: own.all.append(keys[index].entry)
       }
       index += 1
     }
-    let passing = passingOwn.isEmpty ? place.inherited : merged(place.inherited, passingOwn)
-    let passingList = passingOwn.isEmpty ? place.inheritedList : image.intern(candidates: passing)
-    image.nodes[place.node].passing = passingList
-    image.nodes[place.node].atEnd =
-      endOwn.isEmpty ? passingList : image.intern(candidates: merged(passing, endOwn))
-    addChildren(
-      of: place, from: index, inherited: passing, inheritedList: passingList, into: &image)
+    let passing = extended(place.inherited, by: own.all, in: &image)
+    let atSlash = extended(passing, by: own.segment, in: &image)
+    image.nodes[place.node].passing = passing.word
+    image.nodes[place.node].atSlash = atSlash.word
+    image.nodes[place.node].atEnd = extended(atSlash, by: own.end, in: &image).word
+    addChildren(of: place, from: index, passing: passing, atSlash: atSlash, into: &image)
   }
 
   private mutating func addChildren(
-    of place: Pending, from start: Int, inherited: [UInt32], inheritedList: CandidateList,
-    into image: inout ImageBuilder
+    of place: Pending, from start: Int, passing: List, atSlash: List, into image: inout ImageBuilder
   ) {
     let firstChild = image.nodes.count
     var firstBytes: [UInt8] = []
@@ -83,17 +93,26 @@ struct PathTreeBuilder {
       let high = end(of: byte, at: place.depth, from: low, below: place.keys.upperBound)
       let depth = commonLength(keys[low].bytes, keys[high - 1].bytes, from: place.depth)
       firstBytes.append(byte)
+      let label = image.intern(Array(keys[low].bytes[place.depth..<depth]))
       var child = NodeRecord()
-      child.label = image.intern(Array(keys[low].bytes[place.depth..<depth]))
+      child.labelOffset = label.offset
+      child.labelLength = UInt16(clamping: label.length)
       pending.append(
         Pending(
-          node: image.nodes.count, keys: low..<high, depth: depth, inherited: inherited,
-          inheritedList: inheritedList))
+          node: image.nodes.count, keys: low..<high, depth: depth,
+          inherited: byte == UInt8(ascii: "/") ? atSlash : passing))
       image.nodes.append(child)
       low = high
     }
-    image.nodes[place.node].children = image.run(firstChild, firstBytes.count)
+    image.nodes[place.node].childCount = UInt16(clamping: firstBytes.count)
+    image.nodes[place.node].firstChild = firstBytes.isEmpty ? 0 : UInt32(clamping: firstChild)
     image.nodes[place.node].childBytes = image.intern(firstBytes).offset
+  }
+
+  private func extended(_ list: List, by own: [UInt32], in image: inout ImageBuilder) -> List {
+    if own.isEmpty { return list }
+    let entries = merged(list.entries, own)
+    return List(entries: entries, word: image.intern(candidates: entries))
   }
 
   /// The first key from `low` on whose byte at `depth` differs, by halving.

@@ -6,29 +6,32 @@ import HTTPSemantics
 
 extension RoutingImage {
   /// Everything that the path tree did not prove.
-  func holds(_ entry: EntryRecord, _ head: UnsafePointer<RequestHead>) -> Bool {
-    if !(unsafe methodHolds(entry, head)) { return false }
-    if !(unsafe pathHolds(entry, head.pointee.path)) { return false }
+  func holds(_ number: Int, _ entry: EntryRecord, _ head: UnsafePointer<RequestHead>) -> Bool {
+    let detail = record(.entryDetails, number, as: EntryDetail.self)
+    if !(unsafe methodHolds(entry, detail, head)) { return false }
+    if !(unsafe pathHolds(entry, detail, head.pointee.path)) { return false }
     var index = 0
-    while index < Int(entry.predicates.count) {
-      let number = Int(entry.predicates.first) &+ index
-      let predicate = record(.predicates, number, as: PredicateRecord.self)
+    while index < Int(entry.predicateCount) {
+      let place = Int(entry.firstPredicate) &+ index
+      let predicate = record(.predicates, place, as: PredicateRecord.self)
       if !(unsafe holds(predicate, head)) { return false }
       index &+= 1
     }
     return true
   }
 
-  func methodHolds(_ entry: EntryRecord, _ head: UnsafePointer<RequestHead>) -> Bool {
-    if entry.hasMethod == 0 { return true }
-    return unsafe bytes(entry.methodToken).equals(head.pointee.methodBytes)
+  func methodHolds(
+    _ entry: EntryRecord, _ detail: EntryDetail, _ head: UnsafePointer<RequestHead>
+  ) -> Bool {
+    if entry.flags & EntryFlag.hasMethod == 0 { return true }
+    return unsafe bytes(detail.methodToken).equals(head.pointee.methodBytes)
   }
 
   /// The part of the path's question that is left to the entry.
-  func pathHolds(_ entry: EntryRecord, _ path: Bytes) -> Bool {
-    if entry.pathRegex != ImageFormat.none { return matches(entry.pathRegex, path) }
+  func pathHolds(_ entry: EntryRecord, _ detail: EntryDetail, _ path: Bytes) -> Bool {
+    if entry.pathKind == PathKind.regex { return matches(detail.pathRegex, path) }
     if entry.flags & EntryFlag.comparePath == 0 { return true }
-    let wanted = bytes(entry.path)
+    let wanted = bytes(detail.path)
     if path.count < wanted.count { return false }
     if !path.slice(0, wanted.count).equalsIgnoringCase(wanted) { return false }
     if path.count == wanted.count { return true }

@@ -124,22 +124,23 @@ extension ImageVerifier {
   ) throws(ImageError) {
     let node = record(.nodes, index, as: NodeRecord.self)
     try check(text: node.label, place(.nodes, index, "label"))
-    try check(node.atEnd, of: host.entries, descents, place(.nodes, index, "atEnd"))
-    try check(node.passing, of: host.entries, descents, place(.nodes, index, "passing"))
-    if node.children.count == 0 { return }
+    try check(candidates: node.atEnd, of: host.entries, descents, place(.nodes, index, "atEnd"))
+    try check(candidates: node.atSlash, of: host.entries, descents, place(.nodes, index, "atSlash"))
+    try check(candidates: node.passing, of: host.entries, descents, place(.nodes, index, "passing"))
+    let count = Int(node.childCount)
+    if count == 0 { return }
     let limit = Int(host.nodes.first) + Int(host.nodes.count)
-    try require(node.children.count <= 256, .badValue, place(.nodes, index, "children"))
+    try require(count <= 256, .badValue, place(.nodes, index, "childCount"))
     // Behind their parent: no cycle can be.
     try require(
-      Int(node.children.first) > index
-        && Int(node.children.count) <= limit - min(limit, Int(node.children.first)),
-      .badReference, place(.nodes, index, "children"))
-    let first = StringRef(offset: node.childBytes, length: node.children.count)
+      Int(node.firstChild) > index && count <= limit - min(limit, Int(node.firstChild)),
+      .badReference, place(.nodes, index, "firstChild"))
+    let first = StringRef(offset: node.childBytes, length: UInt32(count))
     try check(text: first, place(.nodes, index, "childBytes"))
     let bytes = unsafe text(first)
-    for child in 0..<Int(node.children.count) {
-      let label = record(.nodes, Int(node.children.first) + child, as: NodeRecord.self).label
-      try check(text: label, place(.nodes, Int(node.children.first) + child, "label"))
+    for child in 0..<count {
+      let label = record(.nodes, Int(node.firstChild) + child, as: NodeRecord.self).label
+      try check(text: label, place(.nodes, Int(node.firstChild) + child, "label"))
       try require(
         label.length > 0 && (unsafe text(label)[0] == bytes[child]), .badOrder,
         place(.nodes, index, "childBytes"))
@@ -165,19 +166,22 @@ extension ImageVerifier {
   }
 
   private func check(
-    _ list: CandidateList, of entries: Run, _ descents: [UInt32], _ at: @autoclosure () -> String
+    candidates word: UInt32, of entries: Run, _ descents: [UInt32], _ at: @autoclosure () -> String
   ) throws(ImageError) {
     func isEntry(_ candidate: UInt32) -> Bool {
       candidate >= entries.first && candidate - entries.first < entries.count
     }
-    if list.count == 0 { return }
-    if list.count == 1 {
-      try require(isEntry(list.first), .badReference, at())
+    if word == ImageFormat.none { return }
+    if word & ImageFormat.onlyEntry != 0 {
+      try require(isEntry(word & ~ImageFormat.onlyEntry), .badReference, at())
       return
     }
-    try check(Run(first: list.first, count: list.count), in: .candidates, at())
-    let first = Int(list.first)
-    let last = first + Int(list.count) - 1
+    try check(index: word, in: .candidates, at())
+    let length = record(.candidates, Int(word), as: UInt32.self)
+    try require(length >= 2, .badValue, at())
+    try check(Run(first: word + 1, count: length), in: .candidates, at())
+    let first = Int(word) + 1
+    let last = Int(word) + Int(length)
     try require(descents[first] == descents[last], .badOrder, at())
     try require(
       isEntry(record(.candidates, first, as: UInt32.self))
@@ -185,20 +189,25 @@ extension ImageVerifier {
   }
 
   private mutating func checkEntries() throws(ImageError) {
+    try require(
+      count(of: .entries) == count(of: .entryDetails), .badReference,
+      "entries: \(count(of: .entries)), entryDetails: \(count(of: .entryDetails))")
     for index in 0..<count(of: .entries) {
       let record = record(.entries, index, as: EntryRecord.self)
+      let detail = self.record(.entryDetails, index, as: EntryDetail.self)
       try require(record.pathKind <= PathKind.regex, .badValue, place(.entries, index, "pathKind"))
-      try require(record.hasMethod <= 1, .badValue, place(.entries, index, "hasMethod"))
+      try require(record.flags < 8, .badValue, place(.entries, index, "flags"))
       try require(
         record.matchedLength == ImageFormat.none
           || Int(record.matchedLength) <= ImageFormat.maximumLength, .badValue,
         place(.entries, index, "matchedLength"))
-      try check(text: record.path, place(.entries, index, "path"))
-      try check(
-        index: record.pathRegex, in: .regexes, orNone: true, place(.entries, index, "pathRegex"))
-      try check(text: record.methodToken, .token, place(.entries, index, "methodToken"))
       try check(record.predicates, in: .predicates, place(.entries, index, "predicates"))
       try check(index: record.rule, in: .rules, place(.entries, index, "rule"))
+      try check(text: detail.path, place(.entryDetails, index, "path"))
+      try check(text: detail.methodToken, .token, place(.entryDetails, index, "methodToken"))
+      try check(
+        index: detail.pathRegex, in: .regexes, orNone: record.pathKind != PathKind.regex,
+        place(.entryDetails, index, "pathRegex"))
     }
   }
 

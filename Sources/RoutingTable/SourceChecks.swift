@@ -121,6 +121,9 @@ extension EntrySource {
         try check(parameter, at: "queryParameters[\(index)]")
       }
       if let authority { try check(authority, at: "authority") }
+      guard headers.count + queryParameters.count < 1024 else {
+        throw TableError("headers", "more than 1023 headers and query parameters in one entry")
+      }
       return nil
     } catch {
       return error

@@ -54,7 +54,7 @@ struct ExplainTests {
     #expect(explanation.listener == "default/gateway/http")
     #expect(explanation.listenerHostname == "*.example.com")
     #expect(explanation.virtualHost == "www.example.com")
-    #expect(explanation.pathNode == "/api/")
+    #expect(explanation.pathNode == "/api")
     let match = try #require(explanation.match)
     #expect(match.position == 1 && match.rule == "HTTPRoute default/two rule 0")
     #expect(match.matcher == "prefix /api")
