@@ -88,6 +88,7 @@ let controlPlane: [Target] = [
 
 let testTargets: [Target] = [
   tests(of: "HTTP2", ["HTTPSemantics"]),
+  tests(of: "TLS", ["HTTPSemantics", "COpenSSL"]),
   tests(of: "YAML"),
   tests(of: "GatewayAPI", ["YAML"]),
   tests(of: "HTTPSemantics"),

@@ -76,6 +76,10 @@ func makeConnection(_ base: OpaquePointer, isServer: Bool) -> TLSConnection? {
 }
 
 func destroyConnection(_ state: UnsafeMutablePointer<ConnectionState>) {
+  // Otherwise a connection that ends without close_notify would spoil its session for the next one.
+  if unsafe state.pointee.failure == nil {
+    unsafe SSL_set_shutdown(state.pointee.ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN)
+  }
   unsafe SSL_free(state.pointee.ssl)
   unsafe state.pointee.kept?.deallocate()
   unsafe state.pointee.output?.deallocate()

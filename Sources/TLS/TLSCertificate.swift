@@ -101,7 +101,7 @@ struct LoadedCertificate {
     }
     let error = ERR_peek_last_error()
     ERR_clear_error()
-    if source.keyPEM.isEmpty || Int32(truncatingIfNeeded: error & 0x7f_ffff) == PEM_R_NO_START_LINE {
+    if !String(decoding: source.keyPEM, as: UTF8.self).contains("-----BEGIN") {
       throw TLSError(
         .noKey, certificate: source.name,
         message: "tls.key holds no PEM private key (expected -----BEGIN PRIVATE KEY-----)")
