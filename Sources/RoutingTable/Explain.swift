@@ -158,7 +158,9 @@ extension RoutingImage {
   }
 
   /// The whole question about the path, for entries that the tree did not lead to.
-  private func wholePathHolds(_ entry: EntryRecord, _ detail: EntryDetail, _ path: Bytes) -> Bool {
+  private func wholePathHolds(
+    _ entry: EntryRecord, _ detail: EntryDetail, _ path: Bytes
+  ) -> Bool {
     if entry.pathKind == PathKind.regex || entry.flags & EntryFlag.comparePath != 0 {
       return pathHolds(entry, detail, path)
     }
@@ -177,7 +179,9 @@ extension RoutingImage {
     let entry = record(.entries, number, as: EntryRecord.self)
     let detail = record(.entryDetails, number, as: EntryDetail.self)
     var parts = [pathText(entry, detail)]
-    if entry.flags & EntryFlag.hasMethod != 0 { parts.append("method " + String(decoding: bytes(detail.methodToken))) }
+    if entry.flags & EntryFlag.hasMethod != 0 {
+      parts.append("method " + String(decoding: bytes(detail.methodToken)))
+    }
     for index in 0..<Int(entry.predicateCount) {
       let place = Int(entry.firstPredicate) + index
       let predicate = record(.predicates, place, as: PredicateRecord.self)

@@ -72,7 +72,9 @@ struct ExplainTests {
     #expect(explanation.passedOver.count == 1)
     let passed = try #require(explanation.passedOver.first)
     #expect(passed.rule == "HTTPRoute default/one rule 0")
-    #expect(passed.matcher == #"prefix /api, method POST, header x-user "alice", query parameter q regex [0-9]+"#)
+    #expect(
+      passed.matcher
+        == #"prefix /api, method POST, header x-user "alice", query parameter q regex [0-9]+"#)
     #expect(
       passed.failures == [
         Explanation.Failure(predicate: "method", wanted: "POST", got: "GET"),

@@ -37,7 +37,9 @@ struct HostTests {
   @Test func noFallBackToALessSpecificHost() throws {
     var source = listeners([("*", false), ("a.test", false)])
     source.rules = [RuleSource(provenance: "r", action: .forward([]))]
-    source.sockets[0].listeners[0].virtualHosts = [VirtualHostSource(entries: [EntrySource(path: .any, rule: 0)])]
+    source.sockets[0].listeners[0].virtualHosts = [
+      VirtualHostSource(entries: [EntrySource(path: .any, rule: 0)])
+    ]
     source.sockets[0].listeners[1].virtualHosts = [VirtualHostSource(pattern: "a.test")]
     let loaded = try LoadedImage(source)
     #expect(loaded.lookup(TestRequest(authority: "b.test")).outcome == .matched)
@@ -196,7 +198,8 @@ struct CompileTests {
     (RuleSource(provenance: "r", action: .redirect(RedirectSource(status: 200))), "redirect.status"),
     (RuleSource(provenance: "r", action: .redirect(RedirectSource(host: "a b"))), "redirect.host"),
     (
-      RuleSource(provenance: "r", action: .forward([]), requestHeaders: [HeaderOperation(.set, "a", "\r\nb: c")]),
+      RuleSource(
+        provenance: "r", action: .forward([]), requestHeaders: [HeaderOperation(.set, "a", "\r\nb: c")]),
       "requestHeaders[0].value"
     ),
     (
