@@ -14,8 +14,10 @@ public struct MetricsText {
     line(family, list, value)
   }
 
-  /// All counters and limits added up over the workers, and a few of each worker.
-  public mutating func workers(_ blocks: [CounterBlock]) {
+  /// All counters and limits added up over the workers, and a few of each worker. `main` holds what the
+  /// main thread counts; it is added up but is no worker.
+  public mutating func workers(_ workers: [CounterBlock], main: CounterBlock? = nil) {
+    let blocks = workers + (main.map { [$0] } ?? [])
     for counter in Counter.allCases {
       let description = counter.description
       let sum = blocks.reduce(0 as UInt64) { $0 &+ $1.value(counter) }
@@ -31,13 +33,13 @@ public struct MetricsText {
         labels: [("limit", "\(limit.name)")], value: "\(sum)")
     }
     durations(blocks)
-    for (index, block) in blocks.enumerated() {
+    for (index, block) in workers.enumerated() {
       sample(
         "sluice_worker_requests_total", "counter", help: "Requests of one worker.",
         labels: [("worker", "\(index)")],
         value: "\(block.value(.requestsHTTP1) &+ block.value(.requestsHTTP2))")
     }
-    for (index, block) in blocks.enumerated() {
+    for (index, block) in workers.enumerated() {
       sample(
         "sluice_worker_connections_active", "gauge", help: "Open client connections of one worker.",
         labels: [("worker", "\(index)")],

@@ -33,11 +33,14 @@ struct AdminServer {
 
   private let log: LineLogger
   private let maxConnections: Int
+  private let counters: CounterBlock
   private var path: String?
   private var listeners: [Listener] = []
   private var connections: [Connection] = []
 
-  init(maxConnections: Int, log: LineLogger) {
+  /// `counters` are those of the main thread.
+  init(maxConnections: Int, counters: CounterBlock, log: LineLogger) {
+    self.counters = counters
     self.maxConnections = maxConnections
     self.log = log
   }
@@ -129,6 +132,7 @@ struct AdminServer {
       }
       let descriptor = OwnedDescriptor(number)
       guard connections.count < maxConnections else {
+        counters.hit(.maxAdminConnections)
         log.warning("admin: more than \(maxConnections) connections, one is closed")
         continue
       }

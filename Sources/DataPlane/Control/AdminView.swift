@@ -6,6 +6,7 @@ import Telemetry
 struct AdminView {
   let state: ServedState
   let counters: [CounterBlock]
+  let mainCounters: CounterBlock
   let uptimeMilliseconds: UInt64
   let isDraining: Bool
   let isConnected: Bool
@@ -56,7 +57,7 @@ struct AdminView {
 
   private var metrics: String {
     var text = MetricsText()
-    text.workers(counters)
+    text.workers(counters, main: mainCounters)
     let gauge = "gauge"
     text.sample(
       "sluice_ready", gauge, help: "1 when requests are served.",

@@ -13,6 +13,8 @@ struct ControlThread<Fleet: FleetControl> {
   let fleet: Fleet
   private let log: LineLogger
   private let file: SnapshotFile?
+  /// What no worker counts. Lives as long as the process.
+  private let counters = CounterBlock.allocate()
   private let startMilliseconds: UInt64
   private let signals: OwnedDescriptor?
   private var subscriber: Subscriber?
@@ -45,7 +47,8 @@ struct ControlThread<Fleet: FleetControl> {
     subscriber = options.controlPath.map {
       Subscriber(path: $0, instance: options.instance, log: options.log)
     }
-    admin = AdminServer(maxConnections: options.limits.maxAdminConnections, log: options.log)
+    admin = AdminServer(
+      maxConnections: options.limits.maxAdminConnections, counters: counters, log: options.log)
     if let path = options.adminPath { try admin.listen(path: path) }
     if let place = options.adminPort {
       state.adminPort = try admin.listen(address: place.address, port: place.port)
@@ -249,7 +252,8 @@ struct ControlThread<Fleet: FleetControl> {
       subscriber?.flush(now)
     }
     if let deadline = drainDeadline, fleet.isDrained || now > deadline + 500 {
-      log.info(fleet.isDrained ? "drained" : "drain deadline passed, what was open is closed")
+      if now >= deadline { counters.hit(.drainTimeout) }
+      log.info(now < deadline ? "drained" : "drain deadline passed, what was open is closed")
       exitCode = 0
     }
   }
@@ -308,7 +312,8 @@ struct ControlThread<Fleet: FleetControl> {
 
   private mutating func serveAdmin(_ questions: ArraySlice<pollfd>, _ now: UInt64) {
     let view = AdminView(
-      state: state, counters: fleet.counters, uptimeMilliseconds: now - startMilliseconds,
+      state: state, counters: fleet.counters, mainCounters: counters,
+      uptimeMilliseconds: now - startMilliseconds,
       isDraining: drainDeadline != nil, isConnected: subscriber?.isConnected ?? false,
       controlPath: options.controlPath, refusals: subscriber?.refusals ?? 0, limits: options.limits)
     let fleet = fleet

@@ -328,7 +328,9 @@ struct AdminServerTests {
     #expect(try bench.get("/live") == "")
     try bench.send(clients[0], "GET /live HTTP/1.1\r\n\r\n")
     for _ in 0..<3 { bench.thread.turn(mostMilliseconds: 5) }
-    #expect(try bench.get("/live").hasPrefix("HTTP/1.1 200 "))
+    let metrics = try bench.get("/metrics")
+    #expect(metrics.contains("\nsluice_limit_hits_total{limit=\"max-admin-connections\"} 1\n"))
+    #expect(!metrics.contains("worker=\"2\""))
     var status = stat()
     #expect(unsafe lstat(bench.directory.path + "/admin", &status) == 0 && status.st_mode & 0o777 == 0o600)
     #expect(throws: AdminError.self) { try Bench(directory: bench.directory, controller: bench.controller) }
