@@ -33,8 +33,6 @@ struct Stream {
     static let tunnelled = Flags(rawValue: 1 << 19)
     static let secure = Flags(rawValue: 1 << 20)
     static let upstreamReused = Flags(rawValue: 1 << 21)
-    /// The client waits for `100 Continue` before it sends the body.
-    static let bodyWaits = Flags(rawValue: 1 << 22)
   }
 
   /// How a body is delimited on the way out.

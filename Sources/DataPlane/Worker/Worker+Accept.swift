@@ -14,13 +14,20 @@ extension Worker where Engine: ~Copyable {
     connection.role = .listener
     connection.handle = handle
     connection.socketSlot = listener.slot
-    connections[handle.index][] = connection
+    place(connection)
+  }
+
+  /// Puts a new connection into its slot.
+  mutating func place(_ connection: Connection) {
+    let index = connection.handle.index
+    connections[index][] = connection
+    highestDescriptor = max(highestDescriptor, index)
   }
 
   /// Takes nothing new on this socket and lets its connections finish.
   mutating func stopListening(slot: Int16) {
     var index: Int32 = 0
-    while Int(index) < connections.capacity {
+    while index <= highestDescriptor {
       let connection = connections[index]
       if connection[].socketSlot == slot {
         if connection[].role == .listener {
@@ -57,10 +64,10 @@ extension Worker where Engine: ~Copyable {
     connection.role = .downstream
     connection.handle = handle
     connection.socketSlot = socketSlot
-    connection.peer = peer
+    connection.peer = peer.unmapped
     connection.flags = [.keepAlive]
     let index = handle.index
-    connections[index][] = connection
+    place(connection)
     openDownstream += 1
     counters.add(.downstreamConnections)
     counters.add(.downstreamConnectionsActive)

@@ -31,6 +31,8 @@ extension Worker where Engine: ~Copyable {
     let place = unsafe beginWrite(index, room)
     let count = unsafe session.drain(into: place, capacity: room)
     if count > 0 { endWrite(index, count) }
+    // What became of its streams does not matter any more.
+    inbox.reset()
     if connections[index][].role == .downstream {
       clientGone(index)
       closeWhenDrained(index)

@@ -71,7 +71,7 @@ extension Worker where Engine: ~Copyable {
   private mutating func retireEndpoints() {
     let view = cells[currentCell][].view
     var index: Int32 = 0
-    while Int(index) < connections.capacity {
+    while index <= highestDescriptor {
       let connection = connections[index]
       let endpoint = connection[].endpoint
       if connection[].role == .upstream, endpoint >= 0, !view.isCurrent(endpoint: endpoint) {
@@ -93,7 +93,7 @@ extension Worker where Engine: ~Copyable {
     isDraining = true
     drainDeadline = deadline
     var index: Int32 = 0
-    while Int(index) < connections.capacity {
+    while index <= highestDescriptor {
       let connection = connections[index]
       switch connection[].role {
       case .listener:

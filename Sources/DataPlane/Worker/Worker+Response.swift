@@ -80,6 +80,10 @@ extension Worker where Engine: ~Copyable {
       writer.connectionKeepAlive()
     }
     writer.end()
+    guard writer.isSound else {
+      sendInexpressible(stream, place, room)
+      return body.count
+    }
     var count = writer.count
     if along > 0 {
       // SAFETY: the writer was kept `along` bytes short of the room.
@@ -89,6 +93,23 @@ extension Worker where Engine: ~Copyable {
     }
     endWrite(index, count)
     return along
+  }
+
+  /// A head from an HTTP/2 backend that HTTP/1.1 has no form for, or that a rule made too large: the client is
+  /// told so instead, and the body goes nowhere.
+  private mutating func sendInexpressible(_ stream: Int32, _ place: UnsafeMutablePointer<UInt8>, _ room: Int) {
+    let s = streams[stream]
+    counters.add(.malformedResponses)
+    s[].status = 502
+    s[].responseFlags |= ResponseFlags.upstreamMalformed.rawValue
+    s[].responseBody = .none
+    connections[s[].downstream][].flags.remove(.keepAlive)
+    var writer = unsafe HeadWriter(place, capacity: room)
+    writer.statusLine(502)
+    writer.contentLength(0)
+    writer.connectionClose()
+    writer.end()
+    endWrite(s[].downstream, writer.count)
   }
 
   /// How the body's end will be told to an HTTP/1 client (RFC 9112 section 6.3).

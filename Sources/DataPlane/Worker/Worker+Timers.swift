@@ -33,7 +33,7 @@ extension Worker where Engine: ~Copyable {
 
   mutating func fireTimers() {
     if isDraining && nowMilliseconds >= drainDeadline { isStopped = true }
-    if isDraining && openDownstream == 0 { isStopped = true }
+    if isDraining && openDownstream == 0 && engine.closingCount == 0 { isStopped = true }
     mailbox.report(openConnections: openDownstream)
     connectionTimers.advance(nowMilliseconds: nowMilliseconds)
     var index = connectionTimers.popExpired()

@@ -16,7 +16,6 @@ extension Worker where Engine: ~Copyable {
   mutating func sendRequest(_ stream: Int32, _ head: inout RequestHead) {
     let s = streams[stream]
     s[].requestBody = requestFraming(s[].flags, head)
-    if head.expectContinue { s[].flags.insert(.bodyWaits) }
     guard pickEndpoint(stream, avoiding: -1) else {
       counters.add(.noEndpoint)
       reply(stream, status: 503, reason: "the backend has no endpoint that is ready", flags: .noHealthyEndpoint)
@@ -29,7 +28,7 @@ extension Worker where Engine: ~Copyable {
       if shared >= 0, connections[shared][].phase == .http2 {
         submit(stream, shared, &head)
       } else {
-        keepHead(stream, &head)
+        guard keepHead(stream, &head) else { return }
         if shared >= 0 { join(stream, shared, isWaiting: true) } else { openUpstream(stream) }
       }
       return
@@ -40,8 +39,7 @@ extension Worker where Engine: ~Copyable {
       lease(stream, idle)
       writeHead(stream, idle, &head)
     } else {
-      keepHead(stream, &head)
-      openUpstream(stream)
+      if keepHead(stream, &head) { openUpstream(stream) }
     }
   }
 
@@ -91,6 +89,11 @@ extension Worker where Engine: ~Copyable {
     let room = 128 * 1024
     let place = unsafe beginWrite(index, room)
     let count = unsafe compose(stream, &head, place, room)
+    guard count >= 0 else {
+      cancelUpstream(stream)
+      headTooLarge(stream)
+      return
+    }
     if s[].requestBody == .none && s[].flags.contains(.idempotent) && !s[].flags.contains(.wantsUpgrade) {
       _ = s[].head.append(unsafe Bytes(start: place, count: count), limit: room)
       s[].flags.insert(.headKept)
@@ -113,17 +116,27 @@ extension Worker where Engine: ~Copyable {
     }
     if s[].flags.contains(.wantsUpgrade) { writer.connectionUpgrade(Bytes("websocket")) }
     writer.end()
-    return writer.count
+    return writer.isSound ? writer.count : -1
   }
 
   /// The head in its HTTP/1.1 form, for when there is a connection; an HTTP/2 one reads it from there.
-  private mutating func keepHead(_ stream: Int32, _ head: inout RequestHead) {
+  private mutating func keepHead(_ stream: Int32, _ head: inout RequestHead) -> Bool {
     let s = streams[stream]
     let room = 128 * 1024
     let place = unsafe engine.reserve(room)
     let count = unsafe compose(stream, &head, place, room)
+    guard count >= 0 else {
+      headTooLarge(stream)
+      return false
+    }
     _ = s[].head.append(unsafe Bytes(start: place, count: count), limit: room)
     s[].flags.insert(.headKept)
+    return true
+  }
+
+  /// Within the limits as it came, but not with what the rule adds, or with bytes that HTTP/1.1 has no form for.
+  private mutating func headTooLarge(_ stream: Int32) {
+    reply(stream, status: 431, reason: "the request head cannot be passed on", flags: .limit)
   }
 
   // MARK: HTTP/2
@@ -216,7 +229,7 @@ extension Worker where Engine: ~Copyable {
     connection.peer = address
     connection.flags = isCurrent ? [.keepAlive] : [.keepAlive, .draining]
     if s[].flags.contains(.http2Upstream) { connection.flags.insert(.speaksHTTP2) }
-    connections[index][] = connection
+    place(connection)
     counters.add(.upstreamConnections)
     counters.add(.upstreamConnectionsActive)
     arm(index, at: nowMilliseconds + UInt64(limits.upstreamConnectTimeout))

@@ -82,7 +82,8 @@ extension Worker where Engine: ~Copyable {
   private mutating func upstreamFinished(_ stream: Int32, trailers: HeaderTable) {
     let s = streams[stream]
     // A request that is whole leaves nothing to reset on the backend's side.
-    if s[].flags.contains(.requestEnded) {
+    let session = connections[s[].upstream][].session
+    if s[].flags.contains(.requestEnded), let session, session.queuedBytes(s[].upstreamID) == 0 {
       payUpstream(stream)
       s[].upstreamID = 0
     }

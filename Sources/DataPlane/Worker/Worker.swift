@@ -57,6 +57,8 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   var nowMilliseconds: UInt64 = 0
   var random: RandomSource
   var openDownstream = 0
+  /// No descriptor above it was ever used: sweeps over all connections end here.
+  var highestDescriptor: Int32 = 0
   var isDraining = false
   var drainDeadline: UInt64 = 0
   var isStopped = false
@@ -96,6 +98,7 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
     rewritten = Scratch(capacity: 64 * 1024)
     logLines = AccessLogBuffer(descriptor: accessLog)
     cells = Table(capacity: Self.maximumCells)
+    if options.debugHTTP2 { unsafe inbox.setDebugLog(writeFrameLine, argument: nil) }
     random = RandomSource(seed: seed)
     updateClock()
   }
@@ -161,6 +164,18 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
     case .woken:
       break
     }
+  }
+}
+
+/// A line per HTTP/2 frame on standard error (`SLUICE_DEBUG=http2`).
+private let writeFrameLine: HTTP2DebugLog = { _, line, count in
+  guard let line = unsafe line else { return }
+  unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: count + 1) { place in
+    guard let start = place.baseAddress else { return }
+    // SAFETY: one byte more than the line was allocated.
+    unsafe start.update(from: line, count: count)
+    unsafe start[count] = 10
+    unsafe _ = write(2, start, count + 1)
   }
 }
 
