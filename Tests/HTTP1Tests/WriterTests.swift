@@ -59,6 +59,17 @@ private func withRequest(_ text: String, _ body: (RequestHead) -> Void) {
     }
   }
 
+  /// Whole lines that are not neighbours in memory are not one run.
+  @Test func reorderedLines() {
+    withRequest("GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\nY: 2\r\nZ: 3\r\n\r\n") { head in
+      let owned = OwnedTable()
+      var table = owned.table
+      let areAppended = [3, 0, 2].map { table.append(head.fields[$0]) }
+      #expect(areAppended == [true, true, true])
+      #expect(write { $0.fields(table) }.text == "Z: 3\r\nHost: a\r\nY: 2\r\n")
+    }
+  }
+
   /// What is written parses to the same kept fields and target; twice written is once written.
   @Test(arguments: validRequests.indices)
   func roundTrip(_ index: Int) {
