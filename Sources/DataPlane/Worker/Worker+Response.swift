@@ -81,7 +81,7 @@ extension Worker where Engine: ~Copyable {
     }
     writer.end()
     guard writer.isSound else {
-      sendInexpressible(stream, place, room)
+      unsafe sendInexpressible(stream, place, room)
       return body.count
     }
     var count = writer.count
