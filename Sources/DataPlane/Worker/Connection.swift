@@ -147,6 +147,11 @@ struct ByteStore {
     }
   }
 
+  /// Forgets the bytes; memory of usual size is kept for the next ones.
+  mutating func clear() {
+    if capacity > 4096 { release() } else { count = 0 }
+  }
+
   mutating func release() {
     if let base = unsafe base { unsafe base.deallocate() }
     unsafe base = nil

@@ -19,8 +19,10 @@ extension Worker where Engine: ~Copyable {
     }
     let s = streams[index]
     let generation = s[].generation &+ 1
+    let head = s[].head
     s[] = Stream()
     s[].generation = generation
+    s[].head = head
     s[].downstream = downstream
     return index
   }
@@ -29,7 +31,7 @@ extension Worker where Engine: ~Copyable {
     let s = streams[stream]
     if s[].flags.contains(.timerArmed) { streamTimers.cancel(stream) }
     releaseStreamCell(stream)
-    s[].head.release()
+    s[].head.clear()
     s[].pendingBody.release()
     s[].label.release()
     s[].downstream = -1

@@ -174,16 +174,11 @@ extension Worker where Engine: ~Copyable {
       }
       index &+= 1
     }
-    let connection = connections[s[].downstream]
-    if let place = unsafe text.reserve(48) {
-      let count = unsafe connection[].peer.format(into: place)
-      text.giveBack(48 - count)
-      add(&head.fields, .xForwardedFor, "x-forwarded-for", unsafe Bytes(start: place, count: count))
-    }
+    addPeer(&head.fields, connections[s[].downstream][].peer)
     let scheme: StaticString = s[].flags.contains(.secure) ? "https" : "http"
-    add(&head.fields, .xForwardedProto, "x-forwarded-proto", Bytes(scheme))
-    add(&head.fields, .xForwardedHost, "x-forwarded-host", original)
-    if !hasRequestID { add(&head.fields, .xRequestID, "x-request-id", requestID()) }
+    addLine(&head.fields, .xForwardedProto, "x-forwarded-proto", Bytes(scheme))
+    if !original.isEmpty { addLine(&head.fields, .xForwardedHost, "x-forwarded-host", original) }
+    if !hasRequestID { addRequestID(&head.fields) }
     operate(&head.fields, rule.requestHeaders)
     operate(&head.fields, pick.requestHeaders)
     // RFC 9113 section 8.2.2 allows only this one; gRPC asks for it.
@@ -226,21 +221,86 @@ extension Worker where Engine: ~Copyable {
     }
   }
 
-  private mutating func requestID() -> Bytes {
-    guard let place = unsafe text.reserve(32) else { return .empty }
+  // MARK: Fields of our own
+
+  // They are composed as whole HTTP/1 lines, one behind the other, so that the writer copies them as one run; an
+  // HTTP/2 submission reads name and value out of the line.
+
+  /// Room for a line with a value of `count` bytes, whose name and ": " are written: where the value goes.
+  @inline(__always)
+  private mutating func beginLine(_ name: StaticString, _ count: Int) -> UnsafeMutablePointer<UInt8>? {
+    let length = name.utf8CodeUnitCount
+    guard let place = unsafe text.reserve(length + count + 4) else { return nil }
+    // SAFETY: name, two bytes, value and two bytes are what was reserved.
+    unsafe place.update(from: name.utf8Start, count: length)
+    unsafe place[length] = 0x3a
+    unsafe place[length + 1] = 0x20
+    return unsafe place + length + 2
+  }
+
+  /// Ends the line whose value of `count` bytes lies at `value`.
+  @inline(__always)
+  private func endLine(
+    _ table: inout HeaderTable, _ known: KnownHeader, _ nameLength: Int, _ value: UnsafeMutablePointer<UInt8>,
+    _ count: Int
+  ) {
+    // SAFETY: of the line that `beginLine` reserved.
+    unsafe value[count] = 13
+    unsafe value[count + 1] = 10
+    let name = unsafe Bytes(start: value - nameLength - 2, count: nameLength)
+    _ = unsafe table.append(
+      HeaderField(name: name, value: Bytes(start: value, count: count), known: known, flags: HeaderField.lineFlag))
+  }
+
+  @inline(__always)
+  private mutating func addLine(
+    _ table: inout HeaderTable, _ known: KnownHeader, _ name: StaticString, _ value: Bytes
+  ) {
+    guard let place = unsafe beginLine(name, value.count) else { return }
+    // SAFETY: beginLine() made room for the value.
+    unsafe place.update(from: value.start, count: value.count)
+    unsafe endLine(&table, known, name.utf8CodeUnitCount, place, value.count)
+  }
+
+  @inline(__always)
+  private mutating func addPeer(_ table: inout HeaderTable, _ peer: SocketAddress) {
+    let room = SocketAddress.maximumTextLength
+    guard let place = unsafe beginLine("x-forwarded-for", room) else { return }
+    let count = unsafe peer.format(into: place)
+    guard count > 0 else {
+      text.giveBack(room + 19)
+      return
+    }
+    text.giveBack(room - count)
+    unsafe endLine(&table, .xForwardedFor, 15, place, count)
+  }
+
+  /// 128 random bits in lower-case hexadecimal digits.
+  @inline(__always)
+  private mutating func addRequestID(_ table: inout HeaderTable) {
+    guard let place = unsafe beginLine("x-request-id", 32) else { return }
     var position = 0
     while position < 32 {
-      var bits = random.next()
-      var digit = 0
-      while digit < 16 {
-        let value = UInt8(bits & 15)
-        // SAFETY: 32 digits fill the 32 reserved bytes.
-        unsafe place[position] = value < 10 ? 48 + value : 87 + value
-        bits >>= 4
-        position += 1
-        digit += 1
-      }
+      let bits = random.next()
+      // SAFETY: four words of eight digits are the 32 bytes of the value.
+      unsafe UnsafeMutableRawPointer(place + position)
+        .storeBytes(of: hexadecimal(UInt32(truncatingIfNeeded: bits)), as: UInt64.self)
+      unsafe UnsafeMutableRawPointer(place + position + 8)
+        .storeBytes(of: hexadecimal(UInt32(truncatingIfNeeded: bits >> 32)), as: UInt64.self)
+      position += 16
     }
-    return unsafe Bytes(start: place, count: 32)
+    unsafe endLine(&table, .xRequestID, 12, place, 32)
   }
+}
+
+/// Eight hexadecimal digits, one a byte, made side by side in one word.
+@inline(__always)
+private func hexadecimal(_ number: UInt32) -> UInt64 {
+  var word = UInt64(number)
+  word = (word | word << 16) & 0x0000_ffff_0000_ffff
+  word = (word | word << 8) & 0x00ff_00ff_00ff_00ff
+  word = (word | word << 4) & 0x0f0f_0f0f_0f0f_0f0f
+  // Bytes above 9 get their bit 4 set by adding 6; each such byte becomes a letter.
+  let letters = ((word &+ 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101
+  return word &+ 0x3030_3030_3030_3030 &+ letters &* 39
 }

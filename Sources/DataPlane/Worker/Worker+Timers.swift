@@ -32,6 +32,8 @@ extension Worker where Engine: ~Copyable {
   }
 
   mutating func fireTimers() {
+    if nowMilliseconds == timersMilliseconds { return }
+    timersMilliseconds = nowMilliseconds
     if isDraining && nowMilliseconds >= drainDeadline { isStopped = true }
     if isDraining && openDownstream == 0 && engine.closingCount == 0 { isStopped = true }
     mailbox.report(openConnections: openDownstream)

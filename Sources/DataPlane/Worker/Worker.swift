@@ -55,6 +55,8 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   var currentCell: Int32 = -1
   var nowNanoseconds: UInt64 = 0
   var nowMilliseconds: UInt64 = 0
+  /// The millisecond for which timers were looked at last.
+  var timersMilliseconds: UInt64 = 0
   var random: RandomSource
   var openDownstream = 0
   /// No descriptor above it was ever used: sweeps over all connections end here.
