@@ -94,6 +94,8 @@ let testTargets: [Target] = [
   tests(of: "HTTPSemantics"),
   tests(of: "HTTP1", ["HTTPSemantics", "CLinux"]),
   tests(of: "RoutingTable", ["HTTPSemantics"]),
+  tests(of: "SystemIO", ["CLinux"]),
+  tests(of: "Upstream"),
   tests(of: "ControlProtocol", ["CLinux"]),
   tests(of: "Telemetry", ["CLinux"]),
   tests(of: "DataPlane", ["CLinux", "ControlProtocol", "RoutingTable", "SystemIO", "Telemetry"]),

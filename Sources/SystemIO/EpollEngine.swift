@@ -50,7 +50,7 @@ internal import Glibc
       System.close(wake)
       throw error
     }
-    guard Int(wake) < slotLimit, clinux_epoll_add(epoll, wake, Self.mask, Self.data(wake, 1)) == 0 else {
+    guard Int(wake) < slotLimit, clinux_epoll_add(epoll, wake, Self.wakeMask, Self.data(wake, 1)) == 0 else {
       let error = SystemError(errno: Int(wake) < slotLimit ? clinux_errno() : EMFILE, operation: "epoll_ctl")
       System.close(wake)
       System.close(epoll)
@@ -86,6 +86,9 @@ internal import Glibc
 
   /// Everything there is to know, by edges.
   static let mask = EPOLLIN.rawValue | EPOLLOUT.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue
+
+  /// An event descriptor can always be written to; to hear that would end a wait for nothing.
+  static let wakeMask = EPOLLIN.rawValue | EPOLLET.rawValue
 
   /// What an event carries back.
   static func data(_ descriptor: Int32, _ generation: UInt32) -> UInt64 {

@@ -29,6 +29,10 @@
   public var idle: Int
   /// All connections, those included that are draining.
   public var connections: Int
+
+  @inlinable public init(active: Int, idle: Int, connections: Int) {
+    (self.active, self.idle, self.connections) = (active, idle, connections)
+  }
 }
 
 /// What to do after a lease or a stream ended.

@@ -14,36 +14,31 @@ extension PoolTable {
     var position = Int(unsafe turns[Int(backendSlot)].position) % count
     var round = max(unsafe turns[Int(backendSlot)].round, 1)
     var fallback: Int32 = -1
-    // What is left of this round, one whole round more, and the first round, which has everyone.
-    var steps = count &* 3
-    var idleSteps = 0
-    while steps > 0 {
-      steps &-= 1
+    var passed = 0
+    while true {
       // SAFETY: `position` is below `count`.
       let choice = unsafe base[position]
-      let index = position
-      let taken = choice.isEligible && choice.weight >= round
+      let index = Int32(position)
       position &+= 1
+      let taken = choice.isEligible && choice.weight >= round
       if position == count {
         position = 0
         round = round == .max ? 1 : round &+ 1
       }
-      idleSteps &+= 1
-      if !taken {
-        // A whole round without a taker: the cycle is over.
-        if idleSteps >= count, round > 1 {
-          round = 1
-          idleSteps = 0
-        }
-        continue
+      if taken, choice.slot != avoiding {
+        unsafe turns[Int(backendSlot)] = Turn(position: UInt32(position), round: round)
+        return index
       }
-      idleSteps = 0
-      if choice.slot == avoiding {
-        if fallback < 0 { fallback = Int32(index) }
-        continue
+      if taken, fallback < 0 { fallback = index }
+      passed &+= 1
+      if passed < count { continue }
+      // Nobody takes part in so late a round: the cycle is over. In its first round all do, and
+      // when that too went by, nobody is there.
+      if passed >= count &* 2 { break }
+      if passed == count {
+        position = 0
+        round = 1
       }
-      unsafe turns[Int(backendSlot)] = Turn(position: UInt32(position), round: round)
-      return Int32(index)
     }
     return fallback
   }
