@@ -1,8 +1,9 @@
 internal import CNghttp2
 internal import HTTPSemantics
 
-// SAFETY of this file: the library calls these with the user data of the session, which is a live `SessionState`, with
-// frames and bytes that are valid during the call, and with stream user data that is a live `StreamState`.
+// SAFETY of this file: the library calls these with the user data of the session, which is a live
+// `SessionState`, with frames and bytes that are valid during the call, and with stream user data that is a
+// live `StreamState`.
 
 /// The callbacks only append events and keep books, so that nothing of the caller runs inside the library.
 func setCallbacks(_ callbacks: OpaquePointer) {
@@ -29,7 +30,8 @@ func setCallbacks(_ callbacks: OpaquePointer) {
   unsafe nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks) { _, frame, data in
     unsafe didReceiveFrame(sessionState(data), frame.unsafelyUnwrapped)
   }
-  unsafe nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks) { _, _, id, bytes, count, data in
+  unsafe nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks) {
+    _, _, id, bytes, count, data in
     unsafe didReceiveData(sessionState(data), id, bytes.unsafelyUnwrapped, count)
     return 0
   }
@@ -48,7 +50,8 @@ func setCallbacks(_ callbacks: OpaquePointer) {
     unsafe didNotSendFrame(sessionState(data), frame.unsafelyUnwrapped, error)
     return 0
   }
-  unsafe nghttp2_session_callbacks_set_send_data_callback(callbacks) { _, frame, header, count, source, data in
+  unsafe nghttp2_session_callbacks_set_send_data_callback(callbacks) {
+    _, frame, header, count, source, data in
     unsafe sendData(
       sessionState(data), frame.unsafelyUnwrapped, header.unsafelyUnwrapped, count, source.unsafelyUnwrapped)
   }
@@ -72,7 +75,9 @@ private func count(_ state: UnsafeMutablePointer<SessionState>, _ limit: HTTP2Li
 private func didBeginFrame(
   _ state: UnsafeMutablePointer<SessionState>, _ header: UnsafePointer<nghttp2_frame_hd>
 ) -> Int32 {
-  if unsafe state.pointee.inbox.pointee.debugLog != nil { unsafe logFrame(state, header.pointee, isSent: false) }
+  if unsafe state.pointee.inbox.pointee.debugLog != nil {
+    unsafe logFrame(state, header.pointee, isSent: false)
+  }
   // A dead session only waits for its GOAWAY to go out.
   if unsafe state.pointee.isDead { return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue }
   let endStream = UInt8(NGHTTP2_FLAG_END_STREAM.rawValue)
@@ -121,13 +126,19 @@ private func didReceiveFrame(
   case NGHTTP2_HEADERS:
     unsafe didReceiveHead(state, header)
   case NGHTTP2_DATA:
-    if header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0 { unsafe didReceiveEnd(state, header.stream_id) }
+    if header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0 {
+      unsafe didReceiveEnd(state, header.stream_id)
+    }
   case NGHTTP2_RST_STREAM:
-    guard let stream = unsafe findStream(state, header.stream_id), unsafe stream.pointee.isAnnounced else { return 0 }
+    guard let stream = unsafe findStream(state, header.stream_id), unsafe stream.pointee.isAnnounced else {
+      return 0
+    }
     let event = unsafe InboxState.append(inbox, .reset, header.stream_id, stream)
     unsafe event.pointee.errorCode = frame.pointee.rst_stream.error_code
   case NGHTTP2_SETTINGS:
-    if header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 { unsafe _ = InboxState.append(inbox, .settings, 0, nil) }
+    if header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 {
+      unsafe _ = InboxState.append(inbox, .settings, 0, nil)
+    }
   case NGHTTP2_PING:
     let isAnswer = header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) != 0
     if unsafe isAnswer && state.pointee.awaitsPing { unsafe submitFinalGoAway(state) }
@@ -178,7 +189,8 @@ private func didReceiveHead(_ state: UnsafeMutablePointer<SessionState>, _ heade
 
 /// A request head beyond the limits is answered with 431 (RFC 6585 section 5); everything else is reset.
 private func refuseBlock(
-  _ state: UnsafeMutablePointer<SessionState>, _ stream: UnsafeMutablePointer<StreamState>, _ limit: HTTP2Limit
+  _ state: UnsafeMutablePointer<SessionState>, _ stream: UnsafeMutablePointer<StreamState>,
+  _ limit: HTTP2Limit
 ) {
   guard unsafe state.pointee.isServer && !stream.pointee.hasFinalHead else {
     unsafe refuseStream(state, stream, HTTP2ErrorCode.enhanceYourCalm, limit)
@@ -301,12 +313,15 @@ private func didSendFrame(
   }
 }
 
-/// A head that cannot be sent (too large for the library, or the stream is gone) must not leave the stream hanging.
+/// A head that cannot be sent (too large for the library, or the stream is gone) must not leave the stream
+/// hanging.
 private func didNotSendFrame(
   _ state: UnsafeMutablePointer<SessionState>, _ frame: UnsafePointer<nghttp2_frame>, _ error: Int32
 ) {
   let header = unsafe frame.pointee.hd
-  guard unsafe nghttp2_frame_type(UInt32(header.type)) == NGHTTP2_HEADERS && state.pointee.isServer else { return }
+  guard unsafe nghttp2_frame_type(UInt32(header.type)) == NGHTTP2_HEADERS && state.pointee.isServer else {
+    return
+  }
   guard let stream = unsafe findStream(state, header.stream_id) else { return }
   if error == NGHTTP2_ERR_STREAM_CLOSING.rawValue || error == NGHTTP2_ERR_STREAM_CLOSED.rawValue { return }
   unsafe stream.pointee.isResetByUs = true

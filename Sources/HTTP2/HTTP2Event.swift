@@ -1,7 +1,7 @@
 public import HTTPSemantics
 
-/// One thing that happened on a session. Its views live until the inbox is reset; those of `data` live in the buffer
-/// that was handed to `receive`.
+/// One thing that happened on a session. Its views live until the inbox is reset; those of `data` live in the
+/// buffer that was handed to `receive`.
 @safe
 public struct HTTP2Event {
   public enum Kind: UInt8, Sendable {
@@ -19,18 +19,18 @@ public struct HTTP2Event {
     case endStream
     /// RST_STREAM of the peer, with its `errorCode`. `streamClosed` follows.
     case reset
-    /// The stream is gone, exactly once for every stream that had a `requestHead` event or came from `submitRequest`.
-    /// `errorCode` is 0 when both halves ended. The ID names nothing any more.
+    /// The stream is gone, exactly once for every stream that had a `requestHead` event or came from
+    /// `submitRequest`. `errorCode` is 0 when both halves ended. The ID names nothing any more.
     case streamClosed
     /// The outbound queue of the stream fell below `HTTP2Limits.lowWater`.
     case writable
-    /// GOAWAY of the peer: `errorCode`, and in `streamID` the last stream that it worked on. Streams above it close
-    /// with refusedStream and may be tried again elsewhere.
+    /// GOAWAY of the peer: `errorCode`, and in `streamID` the last stream that it worked on. Streams above it
+    /// close with refusedStream and may be tried again elsewhere.
     case goAway
     /// SETTINGS of the peer: concurrency and windows may have changed.
     case settings
-    /// The peer broke the rules of HTTP messages; the stream is being reset (or, for a request head beyond a limit,
-    /// answered with 431). With `limit` when it is one. `streamID` 0: on the connection.
+    /// The peer broke the rules of HTTP messages; the stream is being reset (or, for a request head beyond a
+    /// limit, answered with 431). With `limit` when it is one. `streamID` 0: on the connection.
     case malformed
   }
 
@@ -42,8 +42,9 @@ public struct HTTP2Event {
   public internal(set) var errorCode: UInt32
   /// `data` only.
   public internal(set) var bytes: Bytes
-  // INVARIANT: `stream` is a stream record of the inbox; records are not reused before `HTTP2Inbox.reset`, so it may
-  // be read even when the stream has closed since. `head` is arena memory of the kind that `kind` says.
+  // INVARIANT: `stream` is a stream record of the inbox; records are not reused before `HTTP2Inbox.reset`, so
+  // it may be read even when the stream has closed since. `head` is arena memory of the kind that `kind`
+  // says.
   var stream: UnsafeMutablePointer<StreamState>?
   var head: UnsafeMutableRawPointer?
 

@@ -4,12 +4,12 @@ public import HTTPSemantics
 /// The fields of one head that is about to be submitted, in memory of the inbox: one list at a time.
 ///
 /// Views are kept, not copied, until the submission. Names may have any case. Left out: dropped fields,
-/// connection-specific ones (RFC 9113 section 8.2.2), and te unless it says "trailers". Host is left out when the
-/// submission has an authority.
+/// connection-specific ones (RFC 9113 section 8.2.2), and te unless it says "trailers". Host is left out when
+/// the submission has an authority.
 @safe
 public struct HTTP2FieldList {
-  // INVARIANT: `state` is the inbox's. Its array has room for `pairCapacity` entries: the first `pseudoSlots` are kept
-  // free for pseudo-headers, the next `count` are set.
+  // INVARIANT: `state` is the inbox's. Its array has room for `pairCapacity` entries: the first `pseudoSlots`
+  // are kept free for pseudo-headers, the next `count` are set.
   let state: UnsafeMutablePointer<InboxState>
   public private(set) var count = 0
   /// Index of a Host field, -1 without one.
@@ -55,8 +55,8 @@ public struct HTTP2FieldList {
   private mutating func add(_ name: Bytes, _ value: Bytes, _ flags: UInt8) {
     let index = Self.pseudoSlots &+ count
     if unsafe index == state.pointee.pairCapacity { grow() }
-    // SAFETY: the index is below the capacity. The library copies name and value during the submission and writes
-    // through neither pointer.
+    // SAFETY: the index is below the capacity. The library copies name and value during the submission and
+    // writes through neither pointer.
     unsafe state.pointee.pairs[index] = pair(name, value, flags)
     count &+= 1
   }

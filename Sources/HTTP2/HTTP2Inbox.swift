@@ -5,8 +5,8 @@ internal import HTTPSemantics
 public typealias HTTP2DebugLog =
   @convention(c) (_ argument: UnsafeMutableRawPointer?, _ line: UnsafePointer<UInt8>?, _ count: Int) -> Void
 
-/// A worker's memory for all of its sessions: what `receive` and `drain` report, header bytes, free lists of stream
-/// records and data chunks, the time.
+/// A worker's memory for all of its sessions: what `receive` and `drain` report, header bytes, free lists of
+/// stream records and data chunks, the time.
 ///
 /// A handle of one pointer; trivial; one thread. Events accumulate until `reset`.
 @safe
@@ -15,7 +15,9 @@ public struct HTTP2Inbox {
   let state: UnsafeMutablePointer<InboxState>
 
   /// Nil when memory is out. `server` and `client` bound the sessions of either side.
-  public static func make(server: HTTP2Limits = HTTP2Limits(), client: HTTP2Limits = HTTP2Limits()) -> HTTP2Inbox? {
+  public static func make(server: HTTP2Limits = HTTP2Limits(), client: HTTP2Limits = HTTP2Limits())
+    -> HTTP2Inbox?
+  {
     guard let state = unsafe InboxState.make(server: server, client: client) else { return nil }
     return unsafe HTTP2Inbox(state: state)
   }
@@ -88,12 +90,14 @@ struct InboxState {
   static var maxFreeChunks: Int { 512 }
 }
 
-// SAFETY of this extension: `state` is the one allocation of an inbox, from `make` to `destroy`; lists are walked only
-// on the inbox's thread.
+// SAFETY of this extension: `state` is the one allocation of an inbox, from `make` to `destroy`; lists are
+// walked only on the inbox's thread.
 extension InboxState {
   static func make(server: HTTP2Limits, client: HTTP2Limits) -> UnsafeMutablePointer<InboxState>? {
     var callbacks: OpaquePointer?
-    guard unsafe nghttp2_session_callbacks_new(&callbacks) == 0, let callbacks = unsafe callbacks else { return nil }
+    guard unsafe nghttp2_session_callbacks_new(&callbacks) == 0, let callbacks = unsafe callbacks else {
+      return nil
+    }
     unsafe setCallbacks(callbacks)
     guard let serverOption = unsafe makeOption(server), let clientOption = unsafe makeOption(client) else {
       return nil
@@ -234,7 +238,8 @@ struct Arena {
     var capacity: Int
   }
 
-  // INVARIANT: `current` starts with a `Block` header followed by its `capacity` bytes, of which `used` are handed out.
+  // INVARIANT: `current` starts with a `Block` header followed by its `capacity` bytes, of which `used` are
+  // handed out.
   private var current: UnsafeMutableRawPointer?
   private var used = 0
   private let blockSize: Int
@@ -268,13 +273,15 @@ struct Arena {
     return unsafe start
   }
 
-  /// Keeps one block of the ordinary size.
+  /// Keeps the oldest block, if it is of the ordinary size.
   mutating func reset() {
     used = 0
-    guard let last = unsafe current else { return }
-    let header = unsafe last.load(as: Block.self)
-    if unsafe header.capacity == blockSize && header.previous == nil { return }
-    destroy()
+    while let block = unsafe current {
+      let header = unsafe block.load(as: Block.self)
+      if unsafe header.capacity == blockSize && header.previous == nil { return }
+      unsafe current = header.previous
+      unsafe block.deallocate()
+    }
   }
 
   mutating func destroy() {

@@ -27,10 +27,11 @@ public struct HTTP2Rate: Sendable {
 
 /// What one session may cost. Sizes are bytes.
 public struct HTTP2Limits: Sendable {
-  /// Streams that the peer may have open at once (SETTINGS_MAX_CONCURRENT_STREAMS). On a client session: the most
-  /// that we open, and what we take for granted until the peer's SETTINGS say something else.
+  /// Streams that the peer may have open at once (SETTINGS_MAX_CONCURRENT_STREAMS). On a client session: the
+  /// most that we open, and what we take for granted until the peer's SETTINGS say something else.
   public var maxConcurrentStreams: UInt32 = 100
-  /// Bytes of one stream that may be on their way to us without being consumed (SETTINGS_INITIAL_WINDOW_SIZE).
+  /// Bytes of one stream that may be on their way to us without being consumed
+  /// (SETTINGS_INITIAL_WINDOW_SIZE).
   public var streamWindow: UInt32 = 65_536
   /// The same for all streams of the connection together.
   public var connectionWindow: UInt32 = 1 << 20
@@ -44,7 +45,8 @@ public struct HTTP2Limits: Sendable {
   public var maxContinuations: UInt32 = 8
   /// RST_STREAM of the peer (CVE-2023-44487).
   public var resetsReceived = HTTP2Rate(burst: 1000, perSecond: 100)
-  /// RST_STREAM that the peer's faults made us send (CVE-2025-8671). Resets asked for by `reset` do not count.
+  /// RST_STREAM that the peer's faults made us send (CVE-2025-8671). Resets asked for by `reset` do not
+  /// count.
   public var resetsSent = HTTP2Rate(burst: 200, perSecond: 20)
   /// PING (CVE-2019-9512).
   public var pings = HTTP2Rate(burst: 100, perSecond: 10)
@@ -89,7 +91,7 @@ public enum HTTP2Limit: UInt8, Sendable, CaseIterable {
 /// What came of handing bytes to a session.
 public enum HTTP2Result: Equatable, Sendable {
   case ok
-  /// The connection is lost. `drain` still yields the GOAWAY that tells the peer why; then close. No further events
-  /// are made for its streams.
+  /// The connection is lost. `drain` still yields the GOAWAY that tells the peer why; then close. No further
+  /// events are made for its streams.
   case fatal(errorCode: UInt32, limit: HTTP2Limit)
 }

@@ -2,11 +2,13 @@ public import HTTPSemantics
 
 /// One HTTP/2 connection, server or client side: bytes in, events out, bytes out. No sockets, no clock.
 ///
-/// A handle of one pointer; trivial. Everything is asked of it on the thread that owns its inbox. `receive` and
-/// `drain` append events to the inbox; nothing else does. Calls that name a stream which has closed do nothing.
+/// A handle of one pointer; trivial. Everything is asked of it on the thread that owns its inbox. `receive`
+/// and `drain` append events to the inbox; nothing else does. Calls that name a stream which has closed do
+/// nothing.
 @safe
 public struct HTTP2Session {
-  // INVARIANT: `state` is valid from `server`/`client` until `destroy`; whoever holds the session forgets it then.
+  // INVARIANT: `state` is valid from `server`/`client` until `destroy`; whoever holds the session forgets it
+  // then.
   let state: UnsafeMutablePointer<SessionState>
 
   /// A session that answers requests. Its SETTINGS wait in `drain`. Nil when memory is out.
@@ -27,19 +29,20 @@ public struct HTTP2Session {
 
   // MARK: Bytes
 
-  /// Reads `count` bytes from the peer and appends what they mean to the inbox. Some errors of the connection show
-  /// only in `status` after the next `drain`.
+  /// Reads `count` bytes from the peer and appends what they mean to the inbox. Some errors of the connection
+  /// show only in `status` after the next `drain`.
   public func receive(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> HTTP2Result {
     unsafe receiveBytes(state, bytes, count)
   }
 
-  /// Writes what is to be sent, at most `capacity` bytes (at least 32 KiB), and returns how many bytes there are.
-  /// Called once an event-loop turn, until 0. Appends events too: `writable`, `streamClosed`.
+  /// Writes what is to be sent, at most `capacity` bytes (at least 32 KiB), and returns how many bytes there
+  /// are. Called once an event-loop turn, until 0. Appends events too: `writable`, `streamClosed`.
   public func drain(into out: UnsafeMutablePointer<UInt8>, capacity: Int) -> Int {
     unsafe drainBytes(state, out, capacity)
   }
 
-  /// What the connection has come to. After `drain` has sent a GOAWAY with an error it is fatal, and `isFinished`.
+  /// What the connection has come to. After `drain` has sent a GOAWAY with an error it is fatal, and
+  /// `isFinished`.
   public var status: HTTP2Result { unsafe sessionStatus(state) }
 
   /// Whether `drain` would yield bytes. False while all queued data waits for the peer's window.
@@ -64,20 +67,22 @@ public struct HTTP2Session {
 
   // MARK: Messages
 
-  /// Client: opens a stream. `authority` empty: the Host field of the list goes along instead. `fields` is copied.
-  /// Returns the stream's ID, or -1 when none can be opened any more.
+  /// Client: opens a stream. `authority` empty: the Host field of the list goes along instead. `fields` is
+  /// copied. Returns the stream's ID, or -1 when none can be opened any more.
   public func submitRequest(
     method: Bytes, scheme: Scheme, authority: Bytes, path: Bytes, fields: HTTP2FieldList, endStream: Bool,
     tag: UInt64
   ) -> Int32 {
     unsafe openRequest(
-      state, RequestLine(method: method, scheme: scheme, authority: authority, path: path), fields, endStream, tag)
+      state, RequestLine(method: method, scheme: scheme, authority: authority, path: path), fields, endStream,
+      tag)
   }
 
   /// Server: the final response; with `endStream` the whole of it (no body, or gRPC trailers-only).
   /// False when the stream has closed.
   @discardableResult
-  public func submitResponse(_ stream: Int32, status: UInt16, fields: HTTP2FieldList, endStream: Bool) -> Bool {
+  public func submitResponse(_ stream: Int32, status: UInt16, fields: HTTP2FieldList, endStream: Bool) -> Bool
+  {
     unsafe sendResponse(state, stream, status, fields, endStream)
   }
 
@@ -106,8 +111,8 @@ public struct HTTP2Session {
   /// The same over all streams of the session.
   public var totalQueuedBytes: Int { unsafe state.pointee.queued }
 
-  /// Gives flow-control window back for `count` bytes of `data` events. What a stream did not give back when it
-  /// closes is given back by itself.
+  /// Gives flow-control window back for `count` bytes of `data` events. What a stream did not give back when
+  /// it closes is given back by itself.
   public func consume(_ stream: Int32, _ count: Int) { unsafe consumeData(state, stream, count) }
 
   /// RST_STREAM at once; queued data is dropped. `streamClosed` follows from `drain`.
@@ -115,13 +120,15 @@ public struct HTTP2Session {
 
   /// RST_STREAM once our half has ended, unless the peer's half has ended by then: for a server that answered
   /// without reading the whole request (RFC 9113 section 8.1; noError).
-  public func resetAfterEnd(_ stream: Int32, _ code: UInt32) { unsafe resetStreamAfterEnd(state, stream, code) }
+  public func resetAfterEnd(_ stream: Int32, _ code: UInt32) {
+    unsafe resetStreamAfterEnd(state, stream, code)
+  }
 
   // MARK: Connection
 
-  /// No new streams. Graceful (server): announces GOAWAY with the highest ID and says the real last one as soon as
-  /// the peer has answered a PING, so that no request on its way is lost; what is open goes on, `isFinished` turns
-  /// true after it. Not graceful: the final GOAWAY now.
+  /// No new streams. Graceful (server): announces GOAWAY with the highest ID and says the real last one as
+  /// soon as the peer has answered a PING, so that no request on its way is lost; what is open goes on,
+  /// `isFinished` turns true after it. Not graceful: the final GOAWAY now.
   public func goAway(graceful: Bool) { unsafe submitGoAway(state, graceful) }
 
   /// GOAWAY with an error; streams still open are lost. Drain and close.

@@ -17,12 +17,13 @@ struct RawField {
 
 /// A header block while it is read, field by field.
 ///
-/// The bytes lie as HTTP/1 lines, "name: value CR LF", so that an HTTP/1 writer can copy runs of them. Everything is an
-/// offset: a block that is incomplete at the end of a `receive` moves from the arena to memory of its own.
+/// The bytes lie as HTTP/1 lines, "name: value CR LF", so that an HTTP/1 writer can copy runs of them.
+/// Everything is an offset: a block that is incomplete at the end of a `receive` moves from the arena to
+/// memory of its own.
 @safe
 struct HeaderBlock {
-  // INVARIANT: `bytes` has room for `byteCapacity` and 64 more, the first `byteCount` are set. While the block is the
-  // inbox's, the memory is the arena's; a carried block owns it (`isCarried`).
+  // INVARIANT: `bytes` has room for `byteCapacity` and 64 more, the first `byteCount` are set. While the
+  // block is the inbox's, the memory is the arena's; a carried block owns it (`isCarried`).
   var bytes: UnsafeMutablePointer<UInt8>?
   var byteCount = 0
   var byteCapacity = 0
@@ -90,7 +91,8 @@ struct HeaderBlock {
 
   @inline(__always)
   private mutating func appendLine(
-    _ name: UnsafePointer<UInt8>, _ nameCount: Int, _ value: UnsafePointer<UInt8>, _ valueCount: Int, _ hidden: Bool
+    _ name: UnsafePointer<UInt8>, _ nameCount: Int, _ value: UnsafePointer<UInt8>, _ valueCount: Int,
+    _ hidden: Bool
   ) {
     let out = unsafe room(nameCount &+ valueCount &+ 4)
     unsafe memcpy(out, name, nameCount)
@@ -104,8 +106,10 @@ struct HeaderBlock {
     let field = RawField(
       name: Part(offset: offset, count: UInt32(truncatingIfNeeded: nameCount)),
       value: Part(
-        offset: offset &+ UInt32(truncatingIfNeeded: nameCount) &+ 2, count: UInt32(truncatingIfNeeded: valueCount)),
-      known: known, flags: hidden ? HeaderField.neverIndexedFlag | HeaderField.lineFlag : HeaderField.lineFlag)
+        offset: offset &+ UInt32(truncatingIfNeeded: nameCount) &+ 2,
+        count: UInt32(truncatingIfNeeded: valueCount)),
+      known: known, flags: hidden ? HeaderField.neverIndexedFlag | HeaderField.lineFlag : HeaderField.lineFlag
+    )
     unsafe (fields + fieldCount).initialize(to: field)
     fieldCount &+= 1
     byteCount &+= nameCount &+ valueCount &+ 4
@@ -117,7 +121,8 @@ struct HeaderBlock {
   ) {
     let out = unsafe room(valueCount)
     unsafe memcpy(out, value, valueCount)
-    let part = Part(offset: UInt32(truncatingIfNeeded: byteCount), count: UInt32(truncatingIfNeeded: valueCount))
+    let part = Part(
+      offset: UInt32(truncatingIfNeeded: byteCount), count: UInt32(truncatingIfNeeded: valueCount))
     byteCount &+= valueCount
     let name = unsafe Bytes(start: name, count: nameCount)
     if name.equals(":method") {

@@ -17,8 +17,8 @@ struct BlockView {
   func bytes(_ part: Part) -> Bytes { unsafe Bytes(start: base + Int(part.offset), count: Int(part.count)) }
 }
 
-// SAFETY of this file: `session` is alive; blocks and tables are sized by their counts; what is put into the arena is
-// trivial and read until the inbox is reset.
+// SAFETY of this file: `session` is alive; blocks and tables are sized by their counts; what is put into the
+// arena is trivial and read until the inbox is reset.
 extension SessionState {
   /// Puts the block's bytes and its field table into the arena, cookies joined (RFC 9113 section 8.2.3).
   static func finishBlock(
@@ -36,7 +36,8 @@ extension SessionState {
     }
     let fieldCount = unsafe block.pointee.fieldCount
     let memory = unsafe inbox.pointee.arena.take(max(1, fieldCount) * MemoryLayout<HeaderField>.stride)
-    let fields = unsafe UnsafeMutableRawPointer(memory).bindMemory(to: HeaderField.self, capacity: max(1, fieldCount))
+    let fields = unsafe UnsafeMutableRawPointer(memory).bindMemory(
+      to: HeaderField.self, capacity: max(1, fieldCount))
     var view = unsafe BlockView(
       base: UnsafePointer(base), table: HeaderTable(base: fields, capacity: max(1, fieldCount)))
     var cookies = 0
@@ -117,7 +118,8 @@ extension SessionState {
     unsafe line[end] = 0x0d
     unsafe line[end + 1] = 0x0a
     view.table[first] = unsafe HeaderField(
-      name: Bytes(start: UnsafePointer(line), count: 6), value: Bytes(start: UnsafePointer(line) + 8, count: end - 8),
+      name: Bytes(start: UnsafePointer(line), count: 6),
+      value: Bytes(start: UnsafePointer(line) + 8, count: end - 8),
       known: .cookie, flags: HeaderField.lineFlag)
     view.table.count = kept
   }
@@ -151,8 +153,11 @@ extension SessionState {
     return unsafe place
   }
 
-  /// :authority, or Host in its place; both must name the same (RFC 9113 section 8.3.1). Host leaves the table.
-  private static func setAuthority(_ head: inout RequestHead, _ view: inout BlockView, _ authority: Bytes) -> Bool {
+  /// :authority, or Host in its place; both must name the same (RFC 9113 section 8.3.1). Host leaves the
+  /// table.
+  private static func setAuthority(_ head: inout RequestHead, _ view: inout BlockView, _ authority: Bytes)
+    -> Bool
+  {
     if view.host == -2 { return false }
     var name = authority
     if view.host >= 0 {

@@ -1,8 +1,8 @@
 internal import CNghttp2
 internal import HTTPSemantics
 
-// SAFETY of this file: handles point to live records by the invariants of `HTTP2Session` and `HTTP2Inbox`; chunk
-// offsets stay inside the chunk by its invariant; the library copies field lists during the submission.
+// SAFETY of this file: handles point to live records by the invariants of `HTTP2Session` and `HTTP2Inbox`;
+// chunk offsets stay inside the chunk by its invariant; the library copies field lists during the submission.
 
 struct RequestLine {
   var method: Bytes
@@ -14,7 +14,8 @@ struct RequestLine {
 // MARK: Heads
 
 func openRequest(
-  _ state: UnsafeMutablePointer<SessionState>, _ line: RequestLine, _ fields: HTTP2FieldList, _ endStream: Bool,
+  _ state: UnsafeMutablePointer<SessionState>, _ line: RequestLine, _ fields: HTTP2FieldList,
+  _ endStream: Bool,
   _ tag: UInt64
 ) -> Int32 {
   guard unsafe !state.pointee.isServer && !state.pointee.isDead else { return -1 }
@@ -159,7 +160,11 @@ func queueData(
     var last = unsafe stream.pointee.last
     if unsafe last == nil || Int(last.unsafelyUnwrapped.pointee.end) == Chunk.room {
       guard let fresh = unsafe InboxState.takeChunk(state.pointee.inbox) else { return false }
-      if let last = unsafe last { unsafe last.pointee.next = fresh } else { unsafe stream.pointee.first = fresh }
+      if let last = unsafe last {
+        unsafe last.pointee.next = fresh
+      } else {
+        unsafe stream.pointee.first = fresh
+      }
       unsafe stream.pointee.last = fresh
       unsafe last = fresh
     }
@@ -177,7 +182,9 @@ func queueData(
 }
 
 @inline(__always)
-private func wakeSource(_ state: UnsafeMutablePointer<SessionState>, _ stream: UnsafeMutablePointer<StreamState>) {
+private func wakeSource(
+  _ state: UnsafeMutablePointer<SessionState>, _ stream: UnsafeMutablePointer<StreamState>
+) {
   guard unsafe stream.pointee.isDeferred else { return }
   unsafe stream.pointee.isDeferred = false
   unsafe _ = nghttp2_session_resume_data(state.pointee.session, stream.pointee.id)
@@ -305,7 +312,9 @@ func resetStreamAfterEnd(_ state: UnsafeMutablePointer<SessionState>, _ id: Int3
   if unsafe stream.pointee.endSent { unsafe resetAfterEndNow(state, stream) }
 }
 
-func resetAfterEndNow(_ state: UnsafeMutablePointer<SessionState>, _ stream: UnsafeMutablePointer<StreamState>) {
+func resetAfterEndNow(
+  _ state: UnsafeMutablePointer<SessionState>, _ stream: UnsafeMutablePointer<StreamState>
+) {
   let id = unsafe stream.pointee.id
   if unsafe nghttp2_session_get_stream_remote_close(state.pointee.session, id) != 0 { return }
   unsafe resetStream(state, id, stream.pointee.resetCode)

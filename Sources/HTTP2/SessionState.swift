@@ -89,8 +89,8 @@ struct SessionState {
   var flood = FloodCounters()
 }
 
-// SAFETY of this file: handles point to live records by the invariants of `HTTP2Session` and `HTTP2Inbox`; the library
-// returns as user data what was given to it, which is such a record.
+// SAFETY of this file: handles point to live records by the invariants of `HTTP2Session` and `HTTP2Inbox`;
+// the library returns as user data what was given to it, which is such a record.
 
 func makeSession(_ inbox: UnsafeMutablePointer<InboxState>, isServer: Bool) -> HTTP2Session? {
   let state = UnsafeMutablePointer<SessionState>.allocate(capacity: 1)
@@ -98,8 +98,10 @@ func makeSession(_ inbox: UnsafeMutablePointer<InboxState>, isServer: Bool) -> H
   unsafe state.initialize(to: SessionState(inbox: inbox, limits: limits, isServer: isServer))
   let created =
     unsafe isServer
-    ? nghttp2_session_server_new2(&state.pointee.session, inbox.pointee.callbacks, state, inbox.pointee.serverOption)
-    : nghttp2_session_client_new2(&state.pointee.session, inbox.pointee.callbacks, state, inbox.pointee.clientOption)
+    ? nghttp2_session_server_new2(
+      &state.pointee.session, inbox.pointee.callbacks, state, inbox.pointee.serverOption)
+    : nghttp2_session_client_new2(
+      &state.pointee.session, inbox.pointee.callbacks, state, inbox.pointee.clientOption)
   guard created == 0, unsafe submitSettings(state, limits.pointee) else {
     unsafe nghttp2_session_del(state.pointee.session)
     unsafe state.deallocate()
@@ -143,7 +145,8 @@ func destroySession(_ state: UnsafeMutablePointer<SessionState>) {
 
 // MARK: Streams
 
-func addStream(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32) -> UnsafeMutablePointer<StreamState> {
+func addStream(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32) -> UnsafeMutablePointer<StreamState>
+{
   let stream = unsafe InboxState.takeStream(state.pointee.inbox)
   unsafe stream.pointee.id = id
   unsafe stream.pointee.session = state
@@ -186,14 +189,18 @@ func dropQueue(_ state: UnsafeMutablePointer<SessionState>, _ stream: UnsafeMuta
 
 /// The open stream of this ID.
 @inline(__always)
-func findStream(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32) -> UnsafeMutablePointer<StreamState>? {
+func findStream(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32) -> UnsafeMutablePointer<
+  StreamState
+>? {
   if let data = unsafe nghttp2_session_get_stream_user_data(state.pointee.session, id) {
     return unsafe data.assumingMemoryBound(to: StreamState.self)
   }
   // The library knows a request only once its HEADERS frame has been made.
   if unsafe state.pointee.pendingRequests == 0 { return nil }
   var stream = unsafe state.pointee.streams
-  while let candidate = unsafe stream, unsafe candidate.pointee.id != id { unsafe stream = candidate.pointee.next }
+  while let candidate = unsafe stream, unsafe candidate.pointee.id != id {
+    unsafe stream = candidate.pointee.next
+  }
   return unsafe stream
 }
 
@@ -304,7 +311,8 @@ func meaning(ofLibraryError error: Int32) -> (UInt32, HTTP2Limit) {
   switch error {
   case NGHTTP2_ERR_FLOODED.rawValue: (HTTP2ErrorCode.enhanceYourCalm, .queuedAcknowledgements)
   case NGHTTP2_ERR_TOO_MANY_CONTINUATIONS.rawValue: (HTTP2ErrorCode.enhanceYourCalm, .continuations)
-  case NGHTTP2_ERR_NOMEM.rawValue, NGHTTP2_ERR_CALLBACK_FAILURE.rawValue: (HTTP2ErrorCode.internalError, .none)
+  case NGHTTP2_ERR_NOMEM.rawValue, NGHTTP2_ERR_CALLBACK_FAILURE.rawValue:
+    (HTTP2ErrorCode.internalError, .none)
   case NGHTTP2_ERR_FLOW_CONTROL.rawValue: (HTTP2ErrorCode.flowControlError, .none)
   case NGHTTP2_ERR_FRAME_SIZE_ERROR.rawValue: (HTTP2ErrorCode.frameSizeError, .none)
   case NGHTTP2_ERR_HEADER_COMP.rawValue: (HTTP2ErrorCode.compressionError, .none)

@@ -28,17 +28,20 @@ struct ConnectionState {
   var sinkCapacity = 0
 }
 
-// SAFETY of this file: `state` is alive by the invariant of `TLSConnection`; copies stay inside the bounds that the
-// fields above state.
+// SAFETY of this file: `state` is alive by the invariant of `TLSConnection`; copies stay inside the bounds
+// that the fields above state.
 
 /// The library's side of a connection; it is never changed once made.
 nonisolated(unsafe) private let connectionMethod: OpaquePointer? = unsafe makeMethod()
 
 private func makeMethod() -> OpaquePointer? {
-  guard let method = unsafe BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "sluice") else { return nil }
+  guard let method = unsafe BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "sluice") else {
+    return nil
+  }
   unsafe _ = BIO_meth_set_read(method) { bio, out, count in
     guard let state = unsafe connectionState(bio), let out = unsafe out, count > 0 else { return -1 }
-    let got = unsafe takeInput(state, UnsafeMutableRawPointer(out).assumingMemoryBound(to: UInt8.self), Int(count))
+    let got = unsafe takeInput(
+      state, UnsafeMutableRawPointer(out).assumingMemoryBound(to: UInt8.self), Int(count))
     unsafe sluice_BIO_clear_retry_flags(bio)
     if got == 0 {
       unsafe sluice_BIO_set_retry_read(bio)
@@ -87,7 +90,8 @@ func destroyConnection(_ state: UnsafeMutablePointer<ConnectionState>) {
   unsafe state.deallocate()
 }
 
-func setServerName(_ state: UnsafeMutablePointer<ConnectionState>, _ name: Bytes, _ isVerifying: Bool) -> Bool {
+func setServerName(_ state: UnsafeMutablePointer<ConnectionState>, _ name: Bytes, _ isVerifying: Bool) -> Bool
+{
   if name.firstIndex(of: 0) >= 0 || name.count > 255 { return false }
   let ssl = unsafe state.pointee.ssl
   return unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in
@@ -105,6 +109,7 @@ func setServerName(_ state: UnsafeMutablePointer<ConnectionState>, _ name: Bytes
 // MARK: Ciphertext
 
 func feedInput(_ state: UnsafeMutablePointer<ConnectionState>, _ bytes: UnsafePointer<UInt8>, _ count: Int) {
+  if unsafe state.pointee.failure != nil { return }
   // The order of the stream: what an earlier buffer left over comes first.
   if unsafe state.pointee.inputCount > 0 { unsafe keepUnread(state) }
   unsafe state.pointee.input = bytes
@@ -228,8 +233,13 @@ func readPlaintext(
   if result == 1 { return .bytes(count) }
   switch unsafe SSL_get_error(ssl, result) {
   case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE: return .needMore
-  case SSL_ERROR_ZERO_RETURN: return .closed
-  default: return unsafe .failed(fail(state))
+  case SSL_ERROR_ZERO_RETURN:
+    // Nothing counts behind close_notify; the caller's buffer is let go.
+    unsafe state.pointee.inputCount = 0
+    return .closed
+  default:
+    unsafe state.pointee.inputCount = 0
+    return unsafe .failed(fail(state))
   }
 }
 
@@ -237,10 +247,13 @@ private func fail(_ state: UnsafeMutablePointer<ConnectionState>) -> TLSFailure 
   let code = ERR_peek_last_error()
   ERR_clear_error()
   let verify = unsafe SSL_get_verify_result(state.pointee.ssl)
-  let isVerify = unsafe !state.pointee.isServer && verify != 0
+  let isVerify =
+    unsafe !state.pointee.isServer && verify != 0
     && Int32(truncatingIfNeeded: code & 0x7f_ffff) == SSL_R_CERTIFICATE_VERIFY_FAILED
-  let kind: TLSFailure.Kind = isVerify ? .certificate : unsafe state.pointee.isHandshakeDone ? .record : .handshake
-  let failure = TLSFailure(kind: kind, code: code, verifyCode: isVerify ? Int32(truncatingIfNeeded: verify) : 0)
+  let kind: TLSFailure.Kind =
+    isVerify ? .certificate : unsafe state.pointee.isHandshakeDone ? .record : .handshake
+  let failure = TLSFailure(
+    kind: kind, code: code, verifyCode: isVerify ? Int32(truncatingIfNeeded: verify) : 0)
   unsafe state.pointee.failure = failure
   return failure
 }
@@ -290,7 +303,9 @@ func negotiatedProtocol(_ state: UnsafeMutablePointer<ConnectionState>) -> ALPN 
 }
 
 func requestedName(_ state: UnsafeMutablePointer<ConnectionState>) -> Bytes {
-  guard let name = unsafe SSL_get_servername(state.pointee.ssl, TLSEXT_NAMETYPE_host_name) else { return .empty }
+  guard let name = unsafe SSL_get_servername(state.pointee.ssl, TLSEXT_NAMETYPE_host_name) else {
+    return .empty
+  }
   return unsafe Bytes(
     start: UnsafeRawPointer(name).assumingMemoryBound(to: UInt8.self), count: strlen(name))
 }

@@ -29,8 +29,8 @@ struct LoadedCertificate {
   let chain: [OpaquePointer]
   let key: OpaquePointer
 
-  // SAFETY of this file: pointers come from the library and are released once; the memory BIO reads from an array that
-  // outlives it.
+  // SAFETY of this file: pointers come from the library and are released once; the memory BIO reads from an
+  // array that outlives it.
 
   init(_ source: TLSCertificate) throws(TLSError) {
     ERR_clear_error()
@@ -44,7 +44,7 @@ struct LoadedCertificate {
       try unsafe Self.checkTime(leaf, source.name)
       unsafe key = try Self.readKey(source, leaf)
     } catch {
-      for unsafe certificate in unsafe certificates { unsafe X509_free(certificate) }
+      unsafe Self.release(certificates)
       throw error
     }
     unsafe self.leaf = leaf
@@ -53,8 +53,12 @@ struct LoadedCertificate {
 
   func destroy() {
     unsafe X509_free(leaf)
-    for unsafe certificate in unsafe chain { unsafe X509_free(certificate) }
+    unsafe Self.release(chain)
     unsafe EVP_PKEY_free(key)
+  }
+
+  private static func release(_ certificates: [OpaquePointer]) {
+    for index in 0..<(unsafe certificates.count) { unsafe X509_free(certificates[index]) }
   }
 
   private static func readChain(_ source: TLSCertificate) throws(TLSError) -> [OpaquePointer] {
@@ -64,12 +68,14 @@ struct LoadedCertificate {
         return unsafe .failure(TLSError(.noMemory, certificate: source.name, message: "out of memory"))
       }
       defer { unsafe _ = BIO_free(bio) }
-      while let certificate = unsafe PEM_read_bio_X509(bio, nil, nil, nil) { unsafe found.append(certificate) }
+      while let certificate = unsafe PEM_read_bio_X509(bio, nil, nil, nil) {
+        unsafe found.append(certificate)
+      }
       let error = ERR_peek_last_error()
       ERR_clear_error()
       // The end of the text shows as "no start line"; anything else is a damaged certificate.
       if error != 0 && Int32(truncatingIfNeeded: error & 0x7f_ffff) != PEM_R_NO_START_LINE {
-        for unsafe certificate in unsafe found { unsafe X509_free(certificate) }
+        unsafe Self.release(found)
         let text = describe(libraryError: error)
         return unsafe .failure(
           TLSError(
@@ -108,7 +114,8 @@ struct LoadedCertificate {
     }
     throw TLSError(
       .unreadable, certificate: source.name,
-      message: "tls.key cannot be read: \(describe(libraryError: error)) (keys with a passphrase are not supported)")
+      message:
+        "tls.key cannot be read: \(describe(libraryError: error)) (keys with a passphrase are not supported)")
   }
 
   private static func checkTime(_ leaf: OpaquePointer, _ name: String) throws(TLSError) {
@@ -128,7 +135,8 @@ struct LoadedCertificate {
     unsafe _ = ASN1_TIME_print(bio, time)
     return unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 64) { buffer in
       let count = unsafe BIO_read(bio, buffer.baseAddress, 64)
-      return unsafe String(decoding: UnsafeBufferPointer(rebasing: buffer.prefix(Int(max(0, count)))), as: UTF8.self)
+      return unsafe String(
+        decoding: UnsafeBufferPointer(rebasing: buffer.prefix(Int(max(0, count)))), as: UTF8.self)
     }
   }
 }

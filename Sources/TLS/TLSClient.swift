@@ -47,7 +47,8 @@ public final class TLSClient: Sendable {
 /// What a worker needs of a `TLSClient`, which must be alive when a connection is started. Trivial.
 @safe
 public struct TLSClientHandle: @unchecked Sendable {
-  // INVARIANT: the library counts references by itself, thread-safe; the context is not changed once it is published.
+  // INVARIANT: the library counts references by itself, thread-safe; the context is not changed once it is
+  // published.
   let base: OpaquePointer
   let isVerifying: Bool
 }

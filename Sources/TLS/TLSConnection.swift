@@ -3,11 +3,12 @@ public import HTTPSemantics
 
 /// One TLS connection: ciphertext in, plaintext out, and the other way round. No sockets.
 ///
-/// A handle of one pointer; trivial; used by one thread. The order of use: `feed` what the socket gave, `read` until it
-/// says `needMore`, then send what `takeOutput` yields.
+/// A handle of one pointer; trivial; used by one thread. The order of use: `feed` what the socket gave,
+/// `read` until it says `needMore`, then send what `takeOutput` yields.
 @safe
 public struct TLSConnection {
-  // INVARIANT: `state` is valid from `accept`/`connect` until `destroy`; whoever holds the connection forgets it then.
+  // INVARIANT: `state` is valid from `accept`/`connect` until `destroy`; whoever holds the connection forgets
+  // it then.
   let state: UnsafeMutablePointer<ConnectionState>
 
   /// The server's side of a fresh connection. Nil when memory is out.
@@ -15,9 +16,9 @@ public struct TLSConnection {
     unsafe makeConnection(server.base, isServer: true)
   }
 
-  /// The client's side: the first `read` makes the ClientHello. `serverName` is sent (RFC 6066 section 3) and is what
-  /// the certificate must be for; an IP address is checked but not sent; empty: neither, and a client that verifies
-  /// then only checks the chain. Nil when memory is out or the name holds a NUL.
+  /// The client's side: the first `read` makes the ClientHello. `serverName` is sent (RFC 6066 section 3) and
+  /// is what the certificate must be for; an IP address is checked but not sent; empty: neither, and a client
+  /// that verifies then only checks the chain. Nil when memory is out or the name holds a NUL.
   public static func connect(_ client: TLSClientHandle, serverName: Bytes) -> TLSConnection? {
     guard let made = unsafe makeConnection(client.base, isServer: false) else { return nil }
     if serverName.isEmpty { return made }
@@ -30,8 +31,8 @@ public struct TLSConnection {
 
   // MARK: Ciphertext
 
-  /// Shows the connection bytes of the socket. They are not copied: `read` until `needMore`, or call `keepInput`, before
-  /// the buffer is used for something else.
+  /// Shows the connection bytes of the socket. They are not copied: `read` until `needMore`, or call
+  /// `keepInput`, before the buffer is used for something else.
   public func feed(_ bytes: UnsafePointer<UInt8>, _ count: Int) { unsafe feedInput(state, bytes, count) }
 
   /// Copies what `read` has not used up yet, for when reading stops early (back-pressure).
@@ -55,15 +56,15 @@ public struct TLSConnection {
     unsafe readPlaintext(state, out, capacity)
   }
 
-  /// Encrypts the bytes behind what is pending already. False when the connection has failed or its handshake is not
-  /// done.
+  /// Encrypts the bytes behind what is pending already. False when the connection has failed or its handshake
+  /// is not done.
   @discardableResult
   public func write(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> Bool {
     unsafe writePlaintext(state, bytes, count)
   }
 
-  /// `write` and `takeOutput` in one, without the copy between them: pending output first, then as much of the new as
-  /// fits; the rest is pending. Returns how many bytes were put into `out`. Room for everything is
+  /// `write` and `takeOutput` in one, without the copy between them: pending output first, then as much of
+  /// the new as fits; the rest is pending. Returns how many bytes were put into `out`. Room for everything is
   /// `count + (count / 16384 + 1) * 64` beyond what is pending.
   public func write(
     _ bytes: UnsafePointer<UInt8>, _ count: Int, into out: UnsafeMutablePointer<UInt8>, capacity: Int
@@ -95,7 +96,8 @@ public struct TLSConnection {
 
   // MARK: Tickets (client)
 
-  /// The newest session of the connection, to be resumed by another; nil when there is none. Who takes it destroys it.
+  /// The newest session of the connection, to be resumed by another; nil when there is none. Who takes it
+  /// destroys it.
   public func takeSession() -> TLSSession? {
     guard let session = unsafe SSL_get1_session(state.pointee.ssl) else { return nil }
     return unsafe TLSSession(session: session)

@@ -3,8 +3,8 @@ internal import HTTPSemantics
 
 /// Which certificate answers for which names of one listener.
 public struct TLSBinding: Sendable {
-  /// Server names (RFC 6066 section 3): "www.example.com", "*.example.com" (every name below, the longest such suffix
-  /// wins), "*" or "" (any name, and clients that send none).
+  /// Server names (RFC 6066 section 3): "www.example.com", "*.example.com" (every name below, the longest
+  /// such suffix wins), "*" or "" (any name, and clients that send none).
   public var names: [String]
   public var certificate: TLSCertificate
 
@@ -21,7 +21,8 @@ public enum TLSVersion: UInt8, Sendable {
   var number: Int32 { self == .tls12 ? TLS1_2_VERSION : TLS1_3_VERSION }
 }
 
-/// The TLS side of one listener: its certificates, its tickets. Built on the control thread; workers use `handle`.
+/// The TLS side of one listener: its certificates, its tickets. Built on the control thread; workers use
+/// `handle`.
 ///
 /// Connections in a handshake keep what they need: the object may go away while they live.
 public final class TLSServer: Sendable {
@@ -30,8 +31,10 @@ public final class TLSServer: Sendable {
   /// - Parameters:
   ///   - bindings: the first of two that claim the same name wins.
   ///   - alpn: in order of our preference; a client that offers others only is turned away.
-  ///   - identity: names the listener; a ticket of one identity is not honoured by another, even with the same keys.
-  ///   - ticketKeys: from `makeTicketKeys`, so that tickets live through a change of configuration; nil: own keys.
+  ///   - identity: names the listener; a ticket of one identity is not honoured by another, even with the
+  ///     same keys.
+  ///   - ticketKeys: from `makeTicketKeys`, so that tickets live through a change of configuration; nil: own
+  ///     keys.
   public init(
     bindings: [TLSBinding], alpn: [ALPN] = [.h2, .http1], minimumVersion: TLSVersion = .tls12,
     maximumVersion: TLSVersion = .tls13, identity: String = "", ticketKeys: [UInt8]? = nil
@@ -65,7 +68,8 @@ public final class TLSServer: Sendable {
 /// What a worker needs of a `TLSServer`, which must be alive when a connection is accepted. Trivial.
 @safe
 public struct TLSServerHandle: @unchecked Sendable {
-  // INVARIANT: the library counts references by itself, thread-safe; the context is not changed once it is published.
+  // INVARIANT: the library counts references by itself, thread-safe; the context is not changed once it is
+  // published.
   let base: OpaquePointer
 }
 
@@ -81,8 +85,9 @@ struct ServerSettings {
 /// The SNI table of a server in raw memory; it belongs to the base context and dies with it.
 @safe
 struct ServerTable {
-  // INVARIANT: `names` has `count` entries sorted by `order`, texts in `text`; a wildcard is kept as its suffix with
-  // the leading dot, which no exact name has. One reference to each context of `contexts` is ours.
+  // INVARIANT: `names` has `count` entries sorted by `order`, texts in `text`; a wildcard is kept as its
+  // suffix with the leading dot, which no exact name has. One reference to each context of `contexts` is
+  // ours.
   var names: UnsafeMutablePointer<ServerName>
   var count = 0
   var text: UnsafeMutablePointer<UInt8>
@@ -107,8 +112,8 @@ struct ServerName {
   }
 }
 
-// SAFETY of the rest: contexts are alive while they are configured; the table is made before its context is published
-// and only read afterwards; callbacks get what was registered with them.
+// SAFETY of the rest: contexts are alive while they are configured; the table is made before its context is
+// published and only read afterwards; callbacks get what was registered with them.
 
 /// The index under which a base context keeps its table.
 let serverTableIndex: Int32 = unsafe sluice_SSL_CTX_new_index { _, data, _, _, _, _ in
@@ -121,7 +126,9 @@ let serverTableIndex: Int32 = unsafe sluice_SSL_CTX_new_index { _, data, _, _, _
   unsafe table.deallocate()
 }
 
-private func makeServerBase(_ settings: ServerSettings, _ ticketKeys: [UInt8]?) throws(TLSError) -> OpaquePointer {
+private func makeServerBase(_ settings: ServerSettings, _ ticketKeys: [UInt8]?) throws(TLSError)
+  -> OpaquePointer
+{
   let base = unsafe try makeContext(TLS_server_method(), settings.minimum, settings.maximum)
   unsafe configureServer(base, settings)
   if var keys = ticketKeys {
@@ -151,14 +158,15 @@ func makeContext(
     && sluice_SSL_CTX_set1_groups_list(made, "X25519:P-256:P-384") == 1
   guard isConfigured else {
     unsafe SSL_CTX_free(made)
-    throw TLSError(.refused, certificate: "", message: "the TLS library refuses our ciphers: \(takeLibraryError())")
+    throw TLSError(
+      .refused, certificate: "", message: "the TLS library refuses our ciphers: \(takeLibraryError())")
   }
   let noCompression: UInt64 = 1 << 17
   let serverPreference: UInt64 = 1 << 22
   let noRenegotiation: UInt64 = 1 << 30
   unsafe _ = SSL_CTX_set_options(made, noCompression | serverPreference | noRenegotiation)
-  // An idle connection keeps no record buffers; a partial write is never retried from elsewhere, because the output
-  // always takes everything.
+  // An idle connection keeps no record buffers; a partial write is never retried from elsewhere, because the
+  // output always takes everything.
   unsafe _ = sluice_SSL_CTX_set_mode(
     made, Int(SSL_MODE_RELEASE_BUFFERS) | Int(SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER))
   unsafe _ = sluice_SSL_CTX_set_session_cache_mode(made, Int(SSL_SESS_CACHE_OFF))
@@ -197,7 +205,8 @@ private func fillServer(
     }
   }
   var cursor = 0
-  for unsafe name in unsafe names {
+  for index in 0..<(unsafe names.count) {
+    let name = unsafe names[index]
     let start = unsafe table.pointee.text + cursor
     let count = unsafe name.text.count
     unsafe start.update(from: name.text, count: count)
@@ -275,8 +284,8 @@ private func makeEntry(
 
 func use(_ loaded: LoadedCertificate, _ made: OpaquePointer, _ name: String) throws(TLSError) {
   var isUsed = unsafe SSL_CTX_use_certificate(made, loaded.leaf) == 1
-  for unsafe certificate in unsafe loaded.chain {
-    isUsed = unsafe isUsed && sluice_SSL_CTX_add1_chain_cert(made, certificate) == 1
+  for index in 0..<(unsafe loaded.chain.count) {
+    isUsed = unsafe isUsed && sluice_SSL_CTX_add1_chain_cert(made, loaded.chain[index]) == 1
   }
   isUsed = unsafe isUsed && SSL_CTX_use_PrivateKey(made, loaded.key) == 1
   if !isUsed {
@@ -289,7 +298,9 @@ func use(_ loaded: LoadedCertificate, _ made: OpaquePointer, _ name: String) thr
 private func chooseCertificate(
   _ ssl: OpaquePointer?, _ alert: UnsafeMutablePointer<Int32>?, _ argument: UnsafeMutableRawPointer?
 ) -> Int32 {
-  guard let table = unsafe argument?.assumingMemoryBound(to: ServerTable.self) else { return SSL_TLSEXT_ERR_NOACK }
+  guard let table = unsafe argument?.assumingMemoryBound(to: ServerTable.self) else {
+    return SSL_TLSEXT_ERR_NOACK
+  }
   var chosen = unsafe table.pointee.fallback
   if let name = unsafe SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) {
     let count = unsafe strlen(name)
@@ -339,7 +350,8 @@ private func chooseProtocol(
   _ chosenCount: UnsafeMutablePointer<UInt8>?, _ offered: UnsafePointer<UInt8>?, _ offeredCount: UInt32,
   _ argument: UnsafeMutableRawPointer?
 ) -> Int32 {
-  guard let table = unsafe argument?.assumingMemoryBound(to: ServerTable.self), let offered = unsafe offered else {
+  guard let table = unsafe argument?.assumingMemoryBound(to: ServerTable.self), let offered = unsafe offered
+  else {
     return SSL_TLSEXT_ERR_ALERT_FATAL
   }
   let ours = unsafe table.pointee.alpn

@@ -178,7 +178,9 @@ struct ConnectionTests {
     server.receive(toServer)
     pump(client, server)
     let closed = client.events(.streamClosed)
-    #expect(closed.map(\.stream) == [second] && closed[0].code == HTTP2ErrorCode.refusedStream && closed[0].tag == 2)
+    #expect(
+      closed.map(\.stream) == [second] && closed[0].code == HTTP2ErrorCode.refusedStream && closed[0].tag == 2
+    )
     server.respond(first, 200, [], end: true)
     pump(client, server)
     #expect(client.events(.responseHead).map(\.stream) == [first])
@@ -231,7 +233,8 @@ struct ConnectionTests {
     #expect(client.events(.streamClosed).isEmpty || client.events(.streamClosed).map(\.tag) == [2])
     server.respond(1, 200, [], end: true)
     pump(client, server)
-    #expect(client.events(.streamClosed).filter { $0.stream == second }.map(\.code) == [HTTP2ErrorCode.cancel])
+    #expect(
+      client.events(.streamClosed).filter { $0.stream == second }.map(\.code) == [HTTP2ErrorCode.cancel])
     #expect(server.events(.requestHead).count == 1)
     #expect(client.session.activeStreams == 0)
   }
@@ -242,8 +245,10 @@ struct ConnectionTests {
     client.request()
     pump(client, server)
     #expect(client.events(.settings).count == 1 && server.events(.settings).count == 1)
-    #expect(server.frames.all.contains("connection 7 recv HEADERS stream=1 flags=END_STREAM|END_HEADERS length=13"))
-    #expect(server.frames.all.contains { $0.hasPrefix("connection 7 send SETTINGS stream=0 flags=ACK length=0") })
+    #expect(
+      server.frames.all.contains("connection 7 recv HEADERS stream=1 flags=END_STREAM|END_HEADERS length=13"))
+    #expect(
+      server.frames.all.contains { $0.hasPrefix("connection 7 send SETTINGS stream=0 flags=ACK length=0") })
   }
 
   @Test func destroyWithEverythingOpen() throws {

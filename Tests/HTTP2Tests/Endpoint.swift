@@ -94,7 +94,8 @@ final class Endpoint {
 
   private func record(_ event: HTTP2Event) {
     var entry = Seen(
-      kind: event.kind, stream: event.streamID, tag: event.tag, endStream: event.endStream, code: event.errorCode,
+      kind: event.kind, stream: event.streamID, tag: event.tag, endStream: event.endStream,
+      code: event.errorCode,
       limit: event.limit)
     switch event.kind {
     case .requestHead: entry.fields = unsafe lines(event.requestHead.pointee.fields)
@@ -160,7 +161,9 @@ final class Endpoint {
   }
 
   @discardableResult
-  func respond(_ stream: Int32, _ status: UInt16 = 200, _ list: [(String, String)] = [], end: Bool = false) -> Bool {
+  func respond(_ stream: Int32, _ status: UInt16 = 200, _ list: [(String, String)] = [], end: Bool = false)
+    -> Bool
+  {
     var isDone = false
     fields(list) { isDone = session.submitResponse(stream, status: status, fields: $0, endStream: end) }
     return isDone
@@ -230,6 +233,7 @@ func withTable(_ list: [(String, String)], _ body: (HeaderTable) -> Void) {
 func lines(_ table: HeaderTable) -> [String] {
   (0..<table.count).compactMap { index in
     let field = table[index]
-    return field.isDropped ? nil : "\(String(decoding: field.nameBytes)): \(String(decoding: field.valueBytes))"
+    return field.isDropped
+      ? nil : "\(String(decoding: field.nameBytes)): \(String(decoding: field.valueBytes))"
   }
 }

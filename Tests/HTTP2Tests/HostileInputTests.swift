@@ -80,7 +80,10 @@ struct HostileInputTests {
     ("carriage return in a value", Raw.get + [("a", "b\rc")]),
     ("NUL in a value", Raw.get + [("a", "b\0c")]),
     ("space in the path", [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/a b")]),
-    ("line feed in the path", [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/\nb")]),
+    (
+      "line feed in the path",
+      [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/\nb")]
+    ),
     ("fragment", [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/a#b")]),
     ("relative path", [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "a")]),
     ("asterisk with GET", [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "*")]),
@@ -135,7 +138,8 @@ struct HostileInputTests {
     server.receive(Raw.start + Raw.headers(1, [(":method", "CONNECT"), (":authority", "a:443")], end: false))
     #expect(server.events(.requestHead).count == 1)
     server.receive(
-      Raw.headers(3, [(":method", "CONNECT"), (":protocol", "websocket"), (":authority", "a")] + [(":path", "/")]))
+      Raw.headers(
+        3, [(":method", "CONNECT"), (":protocol", "websocket"), (":authority", "a")] + [(":path", "/")]))
     #expect(server.events(.requestHead).count == 1, "extended CONNECT was not announced")
   }
 
@@ -239,9 +243,18 @@ struct HostileInputTests {
     ("no SETTINGS first", Raw.preface + Raw.headers(1, Raw.get), HTTP2ErrorCode.protocolError),
     ("even stream", Raw.start + Raw.headers(2, Raw.get), HTTP2ErrorCode.protocolError),
     ("frame too large", Raw.start + [0, 0x50, 0, 0, 0, 0, 0, 0, 1], HTTP2ErrorCode.frameSizeError),
-    ("HPACK index out of range", Raw.start + Raw.frame(1, 5, 1, [0xff, 0xff, 0x7f]), HTTP2ErrorCode.compressionError),
-    ("another frame inside a header block", Raw.start + Raw.frame(1, 0, 1, Raw.block(Raw.get)) + Raw.reset(1), HTTP2ErrorCode.protocolError),
-    ("window overflow", Raw.start + Raw.frame(8, 0, 0, Raw.word(0x7fff_ffff)), HTTP2ErrorCode.flowControlError),
+    (
+      "HPACK index out of range", Raw.start + Raw.frame(1, 5, 1, [0xff, 0xff, 0x7f]),
+      HTTP2ErrorCode.compressionError
+    ),
+    (
+      "another frame inside a header block",
+      Raw.start + Raw.frame(1, 0, 1, Raw.block(Raw.get)) + Raw.reset(1), HTTP2ErrorCode.protocolError
+    ),
+    (
+      "window overflow", Raw.start + Raw.frame(8, 0, 0, Raw.word(0x7fff_ffff)),
+      HTTP2ErrorCode.flowControlError
+    ),
   ]
 
   @Test(arguments: fatal)
@@ -263,8 +276,12 @@ struct HostileInputTests {
       for _ in 0..<8 {
         let stream = UInt32(random.next(10))
         switch random.next(6) {
-        case 0: bytes += Raw.headers(stream | 1, Raw.post + [("cookie", "a"), ("cookie", "b")], end: random.next(2) == 0)
-        case 1: bytes += Raw.frame(0, UInt8(random.next(2)), stream | 1, [UInt8](repeating: 7, count: random.next(300)))
+        case 0:
+          bytes += Raw.headers(
+            stream | 1, Raw.post + [("cookie", "a"), ("cookie", "b")], end: random.next(2) == 0)
+        case 1:
+          bytes += Raw.frame(
+            0, UInt8(random.next(2)), stream | 1, [UInt8](repeating: 7, count: random.next(300)))
         case 2: bytes += Raw.reset(stream | 1)
         case 3: bytes += Raw.headers(stream | 1, [("trailer-field", "x")])
         case 4: bytes += Raw.frame(UInt8(random.next(12)), UInt8(random.next(256)), stream, [1, 2, 3, 4])

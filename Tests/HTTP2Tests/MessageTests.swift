@@ -31,8 +31,10 @@ struct MessageTests {
     let id = client.request(
       "POST", "/a/b?c=d", authority: "Example.com:8080",
       [
-        ("Content-Length", "5"), ("Host", "other"), ("Content-Type", "application/grpc+proto"), ("TE", "trailers"),
-        ("Connection", "close"), ("Keep-Alive", "1"), ("Proxy-Connection", "x"), ("Transfer-Encoding", "chunked"),
+        ("Content-Length", "5"), ("Host", "other"), ("Content-Type", "application/grpc+proto"),
+        ("TE", "trailers"),
+        ("Connection", "close"), ("Keep-Alive", "1"), ("Proxy-Connection", "x"),
+        ("Transfer-Encoding", "chunked"),
         ("Upgrade", "h2c"), ("X_Under-Score", "Value Kept"),
       ], end: false, tag: 9)
     #expect(id == 1)
@@ -77,7 +79,8 @@ struct MessageTests {
     server.handler = { server, event in
       if event.kind == .requestHead {
         #expect(event.endStream)
-        server.respond(event.streamID, 200, [("grpc-status", "12"), ("content-type", "application/grpc")], end: true)
+        server.respond(
+          event.streamID, 200, [("grpc-status", "12"), ("content-type", "application/grpc")], end: true)
       }
     }
     let id = client.request()
@@ -100,11 +103,14 @@ struct MessageTests {
     if moment == 2 { pump(client, server, piece: piece) }
     server.write(id, "message")
     if moment > 0 { pump(client, server, piece: piece) }
-    #expect(server.trailers(id, [("Grpc-Status", "0"), ("Transfer-Encoding", "chunked"), ("grpc-message", "fine")]))
+    #expect(
+      server.trailers(id, [("Grpc-Status", "0"), ("Transfer-Encoding", "chunked"), ("grpc-message", "fine")]))
     #expect(!server.write(id, "late"))
     pump(client, server, piece: piece)
     #expect(
-      server.frameNames("send", stream: id) == ["HEADERS END_HEADERS", "DATA -", "HEADERS END_STREAM|END_HEADERS"])
+      server.frameNames("send", stream: id) == [
+        "HEADERS END_HEADERS", "DATA -", "HEADERS END_STREAM|END_HEADERS",
+      ])
     let trailers = try #require(client.events(.trailers).first)
     #expect(trailers.fields == ["grpc-status: 0", "grpc-message: fine"] && trailers.endStream)
     #expect(client.body(id) == "message")
@@ -189,7 +195,10 @@ struct MessageTests {
   @Test func cookieCrumbsAreJoined() throws {
     let server = try Endpoint(server: true)
     let fields =
-      Raw.get + [("cookie", "a=1"), ("accept", "*/*"), ("cookie", "b=2"), ("x", "y"), ("cookie", "c=3"), ("host", "EXAMPLE.com")]
+      Raw.get + [
+        ("cookie", "a=1"), ("accept", "*/*"), ("cookie", "b=2"), ("x", "y"), ("cookie", "c=3"),
+        ("host", "EXAMPLE.com"),
+      ]
     server.receive(Raw.start + Raw.headers(1, fields))
     #expect(server.events(.requestHead).first?.fields == ["cookie: a=1; b=2; c=3", "accept: */*", "x: y"])
   }
@@ -213,7 +222,8 @@ struct MessageTests {
   @Test func tagReachesEventsThatWaitAlready() throws {
     let server = try Endpoint(server: true)
     server.handler = { _, event in if event.kind == .requestHead { event.setTag(5) } }
-    server.receive(Raw.start + Raw.headers(1, Raw.post, end: false) + Raw.frame(0, 0, 1, [1, 2]) + Raw.reset(1))
+    server.receive(
+      Raw.start + Raw.headers(1, Raw.post, end: false) + Raw.frame(0, 0, 1, [1, 2]) + Raw.reset(1))
     #expect(server.kinds(1) == [.requestHead, .data, .reset, .streamClosed])
     #expect(server.seen.filter { $0.stream == 1 }.map(\.tag) == [5, 5, 5, 5])
     #expect(server.events(.streamClosed).first?.code == HTTP2ErrorCode.cancel)

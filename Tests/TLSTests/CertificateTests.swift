@@ -23,11 +23,17 @@ struct CertificateTests {
     for index in 60..<90 { damaged[index] = UInt8(ascii: "A") }
     let text = Array("no pem".utf8)
     let cases: [(TLSCertificate, TLSError.Reason, String)] = [
-      (TLSCertificate(name: "ns/x", chainPEM: [], keyPEM: key), .noCertificate, "tls.crt holds no PEM certificate"),
+      (
+        TLSCertificate(name: "ns/x", chainPEM: [], keyPEM: key), .noCertificate,
+        "tls.crt holds no PEM certificate"
+      ),
       (TLSCertificate(name: "ns/x", chainPEM: text, keyPEM: key), .noCertificate, "tls.crt holds no PEM"),
       (TLSCertificate(name: "ns/x", chainPEM: chain, keyPEM: []), .noKey, "tls.key holds no PEM private key"),
       (TLSCertificate(name: "ns/x", chainPEM: chain, keyPEM: text), .noKey, "tls.key holds no PEM"),
-      (TLSCertificate(name: "ns/x", chainPEM: damaged, keyPEM: key), .unreadable, "certificate 1 cannot be read"),
+      (
+        TLSCertificate(name: "ns/x", chainPEM: damaged, keyPEM: key), .unreadable,
+        "certificate 1 cannot be read"
+      ),
       (TLSCertificate(name: "ns/x", chainPEM: chain + damaged, keyPEM: key), .unreadable, "certificate 2"),
       (
         TLSCertificate(name: "ns/x", chainPEM: chain, keyPEM: other.certificate.keyPEM), .mismatch,
@@ -47,7 +53,9 @@ struct CertificateTests {
   }
 
   @Test func badAuthoritiesSayWhatIsWrong() throws {
-    for pem in [[], Array("x".utf8), Array("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".utf8)] {
+    for pem in [
+      [], Array("x".utf8), Array("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".utf8),
+    ] {
       let error = #expect(throws: TLSError.self) {
         try TLSClient(verification: .authorities(name: "ns/ca", pem: pem))
       }

@@ -14,7 +14,9 @@ struct DataTests {
     return (left, right)
   }
 
-  private func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) } }
+  private func pattern(_ count: Int) -> [UInt8] {
+    (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }
+  }
 
   @Test(arguments: [TLSVersion.tls12, .tls13], [777, 16_384, Int.max])
   func largeData(version: TLSVersion, piece: Int) throws {
@@ -67,7 +69,8 @@ struct DataTests {
     var out = [UInt8](repeating: 0, count: max(1, capacity))
     let count = unsafe out.withUnsafeMutableBufferPointer { memory in
       unsafe data.withUnsafeBufferPointer { bytes in
-        unsafe left.connection.write(bytes.baseAddress!, bytes.count, into: memory.baseAddress!, capacity: capacity)
+        unsafe left.connection.write(
+          bytes.baseAddress!, bytes.count, into: memory.baseAddress!, capacity: capacity)
       }
     }
     #expect(capacity < 50_000 ? count == capacity : left.connection.pendingOutput == 0)

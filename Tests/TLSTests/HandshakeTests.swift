@@ -71,9 +71,11 @@ struct HandshakeTests {
         #expect(!left.connection.isHandshakeDone && right.failure?.kind == .handshake)
         #expect(left.failure?.description.contains("unrecognized name") == true)
       } else {
-        // The names do not fit, on purpose: a chain that is trusted fails on the name, the others on the chain.
+        // The names do not fit, on purpose: a chain that is trusted fails on the name, the others on the
+        // chain.
         let isShown = test.name.isEmpty ? left.failure == nil : left.failure?.verifyCode == 62
-        #expect(isShown == (role == expected), "\(test.name) \(role) \(left.failure?.description ?? "accepted")")
+        #expect(
+          isShown == (role == expected), "\(test.name) \(role) \(left.failure?.description ?? "accepted")")
       }
     }
   }
@@ -136,7 +138,8 @@ struct HandshakeTests {
     defer { session.destroy() }
     let next = try makeServer("one", keys)
     for (name, server, resumes) in [
-      ("the same", first, true), ("same keys", next, true), ("other listener", try makeServer("two", keys), false),
+      ("the same", first, true), ("same keys", next, true),
+      ("other listener", try makeServer("two", keys), false),
       ("other keys", try makeServer("one", nil), false),
     ] {
       let again = try End(connect: client, name: "a", session: session)
@@ -152,7 +155,8 @@ struct HandshakeTests {
   @Test func connectionsOutliveTheirServer() throws {
     let leaf = try TestCertificate("leaf", names: ["DNS:a"])
     defer { leaf.destroy() }
-    var server: TLSServer? = try TLSServer(bindings: [TLSBinding(names: ["a"], certificate: leaf.certificate)])
+    var server: TLSServer? = try TLSServer(bindings: [TLSBinding(names: ["a"], certificate: leaf.certificate)]
+    )
     let client = try TLSClient(verification: .off, alpn: [.h2])
     let left = try End(connect: client, name: "a")
     let right = try End(accept: #require(server))
@@ -172,8 +176,10 @@ struct HandshakeTests {
     let trusting = try TLSClient(verification: .authorities(name: "root", pem: root.certificate.chainPEM))
     let blind = try TLSClient(verification: .off)
     for (certificate, client, name, isFine) in [
-      (good, trusting, "good.test", true), (good, trusting, "bad.test", false), (good, trusting, "127.0.0.1", true),
-      (good, trusting, "127.0.0.2", false), (other, trusting, "good.test", false), (other, blind, "bad.test", true),
+      (good, trusting, "good.test", true), (good, trusting, "bad.test", false),
+      (good, trusting, "127.0.0.1", true),
+      (good, trusting, "127.0.0.2", false), (other, trusting, "good.test", false),
+      (other, blind, "bad.test", true),
     ] {
       let server = try TLSServer(bindings: [TLSBinding(names: ["*"], certificate: certificate.certificate)])
       let left = try End(connect: client, name: name)

@@ -11,7 +11,8 @@ struct TestCertificate {
 
   /// Self-signed unless there is an issuer; times in seconds from now.
   init(
-    _ name: String, names: [String], issuer: TestCertificate? = nil, isAuthority: Bool = false, from: Int = -3600,
+    _ name: String, names: [String], issuer: TestCertificate? = nil, isAuthority: Bool = false,
+    from: Int = -3600,
     until: Int = 86_400
   ) throws {
     let key = unsafe try #require(makeKey())
