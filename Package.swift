@@ -87,6 +87,9 @@ let controlPlane: [Target] = [
 ]
 
 let testTargets: [Target] = [
+  .testTarget(
+    name: "StyleTests", swiftSettings: strict
+  ),
   tests(of: "HTTP2", ["HTTPSemantics"]),
   tests(of: "TLS", ["HTTPSemantics", "COpenSSL"]),
   tests(of: "YAML"),

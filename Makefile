@@ -1,0 +1,76 @@
+# `make help` lists what there is. The programs land in .build/release; state and ports are the caller's choice.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Undeclared imports are errors; warnings are errors by the targets' own settings.
+SWIFT_FLAGS := --explicit-target-dependency-import-check error
+PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
+VENV := .venv
+RELEASE := .build/release
+
+BUILD_PACKAGES := libssl-dev libnghttp2-dev libyaml-dev libre2-dev libsqlite3-dev libstdc++-12-dev pkg-config
+RUN_PACKAGES := curl nghttp2-client openssl python3 python3-venv
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: run-packages build $(VENV)/demo ## Sluice in front of stand-ins for hoop until Ctrl-C; ONCE=1: check the answers and stop
+	@$(VENV)/bin/python demo/demo.py --programs $(RELEASE) $(if $(filter-out 0,$(ONCE)),--once)
+
+.PHONY: build
+build: build-packages ## The three programs, in release
+	swift build -c release $(SWIFT_FLAGS)
+
+.PHONY: test
+test: unit e2e ## Every test: Swift's, then end to end
+
+.PHONY: unit
+unit: build-packages ## Swift's tests
+	swift test --parallel $(SWIFT_FLAGS)
+
+.PHONY: e2e
+e2e: run-packages build $(VENV)/tests ## End-to-end tests of the release programs; ARGS='-k grpc' chooses
+	SLUICE_BIN_DIR=$(abspath $(RELEASE)) $(VENV)/bin/pytest Tests/EndToEndTests $(ARGS)
+
+.PHONY: fmt
+fmt: ## Format the sources in place
+	swift format --in-place --parallel --recursive Package.swift Sources Tests
+
+.PHONY: lint
+lint: ## Formatting, and the rules that StyleTests holds
+	swift format lint --strict --parallel --recursive Package.swift Sources Tests
+	swift test $(SWIFT_FLAGS) --filter StyleTests
+
+.PHONY: check
+check: build-packages lint ## Before a commit: lint, and everything compiles with its tests
+	swift build --build-tests $(SWIFT_FLAGS)
+
+.PHONY: clean
+clean: ## Remove what was built and installed here
+	rm -rf .build $(VENV)
+
+# What the targets above need.
+
+.PHONY: build-packages run-packages
+build-packages:
+	@scripts/install-packages $(BUILD_PACKAGES)
+
+run-packages:
+	@scripts/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# A target here is a file that says when its requirements were last installed.
+$(VENV)/demo: demo/requirements.txt | run-packages $(VENV)/bin/python
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(VENV)/tests: Tests/EndToEndTests/requirements.txt | run-packages $(VENV)/bin/python
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
