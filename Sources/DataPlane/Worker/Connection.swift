@@ -89,6 +89,8 @@ struct Connection {
   var session: HTTP2Session?
   var peer = SocketAddress()
 
+  /// Bytes that the client had not taken when `writeStallTimeout` began to run.
+  var unsentAtWatch = 0
   /// When the timer that is armed fires; a later `deadline` is looked at then.
   var timerAt: UInt64 = 0
 }

@@ -110,9 +110,12 @@ extension Worker where Engine: ~Copyable {
   }
 
   private func countLimit(_ error: HTTP1Error) {
-    switch error.status {
-    case 414: counters.hit(.maxRequestLineBytes)
-    case 431: counters.hit(.maxHeadBytes)
+    switch error {
+    case .requestLineTooLong: counters.hit(.maxRequestLineBytes)
+    case .headTooLarge: counters.hit(.maxHeadBytes)
+    case .tooManyFields: counters.hit(.maxHeaderFields)
+    case .trailerTooLarge: counters.hit(.maxTrailerBytes)
+    case .chunkExtensionTooLong: counters.hit(.maxChunkExtensionBytes)
     default: break
     }
   }
@@ -170,21 +173,21 @@ extension Worker where Engine: ~Copyable {
       var trailers = unsafe HeaderTable(base: requestFields.base, capacity: requestFields.capacity)
       if trailerCount > 0 {
         let section = bytes.slice(consumed - trailerCount, consumed)
-        guard unsafe parseTrailers(section.start, section.count, limits: http1Limits, into: &trailers) == nil else {
-          return refuseBody(index, status: 400, reason: "the trailer section is malformed")
-        }
+        let fault = unsafe parseTrailers(section.start, section.count, limits: http1Limits, into: &trailers)
+        if let fault { return refuseBody(index, fault) }
       }
       if connection[].stream >= 0 { endRequest(connection[].stream, trailers: trailers) }
       return consumed
     case .invalid(let error):
-      return refuseBody(index, status: error.status, reason: error.reason)
+      return refuseBody(index, error)
     }
   }
 
   /// A body that is not what RFC 9112 section 7.1 says: nothing of it is passed on any more.
-  private mutating func refuseBody(_ index: Int32, status: UInt16, reason: StaticString) -> Int {
+  private mutating func refuseBody(_ index: Int32, _ error: HTTP1Error) -> Int {
     counters.add(.malformedRequests)
-    refuse(index, status: status, reason: reason)
+    countLimit(error)
+    refuse(index, status: error.status, reason: error.reason)
     return -1
   }
 

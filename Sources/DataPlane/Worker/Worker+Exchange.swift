@@ -174,10 +174,37 @@ extension Worker where Engine: ~Copyable {
 
   // MARK: Back-pressure
 
+  /// A client that takes nothing for too long loses its connection: see `writesStalled`.
+  private mutating func watchWrites(_ index: Int32) {
+    let connection = connections[index]
+    guard limits.writeStallTimeout > 0, connection[].deadline == 0 else { return }
+    connection[].unsentAtWatch = engine.unsentBytes(connection[].handle)
+    arm(index, at: nowMilliseconds + UInt64(limits.writeStallTimeout))
+  }
+
+  /// The timer of a connection with a response under way fired: whether it was closed because the client took
+  /// nothing of it meanwhile.
+  mutating func writesStalled(_ index: Int32) -> Bool {
+    let connection = connections[index]
+    let unsent = engine.unsentBytes(connection[].handle)
+    connection[].deadline = 0
+    guard unsent > 0 else { return false }
+    if unsent >= connection[].unsentAtWatch {
+      counters.hit(.writeStallTimeout)
+      clientGone(index)
+      closeConnection(index)
+      return true
+    }
+    watchWrites(index)
+    return true
+  }
+
   /// The backend side is full: the client's side waits.
   mutating func pauseDownstream(_ stream: Int32) {
     let s = streams[stream]
+    guard !s[].flags.contains(.downstreamPaused) else { return }
     s[].flags.insert(.downstreamPaused)
+    counters.hit(.bufferHighWater)
     // An HTTP/2 client is held back by the window that is not given back.
     if !s[].flags.contains(.downstreamHTTP2) { pauseReading(s[].downstream) }
   }
@@ -198,6 +225,8 @@ extension Worker where Engine: ~Copyable {
     let s = streams[stream]
     guard s[].upstream >= 0, !s[].flags.contains(.upstreamPaused) else { return }
     s[].flags.insert(.upstreamPaused)
+    counters.hit(.bufferHighWater)
+    watchWrites(s[].downstream)
     if !s[].flags.contains(.http2Upstream) { pauseReading(s[].upstream) }
   }
 

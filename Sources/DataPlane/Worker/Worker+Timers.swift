@@ -89,7 +89,7 @@ extension Worker where Engine: ~Copyable {
       closeConnection(index)
     case .detecting, .http1:
       if connection[].stream >= 0 {
-        requestBodyStalled(index)
+        if !writesStalled(index) { requestBodyStalled(index) }
       } else if connection[].stash.isEmpty && connection[].flags.contains(.reused) {
         if !connection[].flags.contains(.draining) { counters.hit(.idleTimeout) }
         closeConnection(index)
@@ -102,6 +102,7 @@ extension Worker where Engine: ~Copyable {
         }
       }
     case .http2:
+      if writesStalled(index) { return }
       guard connection[].firstStream < 0, let session = connection[].session else { return }
       counters.hit(.idleTimeout)
       session.goAway(graceful: false)

@@ -209,6 +209,12 @@ extension Worker where Engine: ~Copyable {
     // SAFETY: `choice` came from this backend's list, which the stream's cell keeps.
     let address = unsafe entry.addresses[Int(s[].choice)]
     s[].attempts += 1
+    let most = limits.maxUpstreamPerEndpoint
+    if most > 0, pools.counts(endpoint: s[].endpoint).connections >= most {
+      counters.hit(.maxUpstreamPerEndpoint)
+      reply(stream, status: 503, reason: "the endpoint has as many connections as it may have", flags: .limit)
+      return
+    }
     let handle: Socket
     do {
       handle = try engine.connect(to: address)
@@ -353,9 +359,7 @@ extension Worker where Engine: ~Copyable {
     counters.add(.upstreamResets)
     let mayRepeat =
       s[].flags.contains([.headKept, .idempotent]) && s[].requestBody == .none && s[].attempts < Self.maximumAttempts
-      && !s[].flags.contains(.responseStarted)
-      && (s[].flags.contains(.upstreamReused) || s[].flags.contains(.http2Upstream))
-      && s[].cell >= 0
+      && !s[].flags.contains(.responseStarted) && s[].cell >= 0
     let readSomething = s[].upstream >= 0 && connections[s[].upstream][].flags.contains(.readAnything)
     cancelUpstream(stream)
     if mayRepeat && !readSomething && !s[].head.isEmpty && pickEndpoint(stream, avoiding: -1) {
@@ -430,7 +434,9 @@ extension Worker where Engine: ~Copyable {
     resumeReading(index)
     switch pools.release(index, endpoint: connection[].endpoint, nowMilliseconds: nowMilliseconds) {
     case .keep: break
-    case .close(let other): closeConnection(other)
+    case .close(let other):
+      counters.hit(.maxIdleUpstreamPerEndpoint)
+      closeConnection(other)
     }
   }
 
