@@ -34,7 +34,7 @@ public struct Limits: Sendable, Equatable {
 
   public var upstreamConnectTimeout = 5000
   public var upstreamIdleTimeout = 60_000
-  public var maxIdleUpstreamPerEndpoint = 128
+  public var maxIdleUpstreamPerEndpoint = 1024
   public var maxUpstreamPerEndpoint = 0
   public var maxUpstreamStreams = 100
 
