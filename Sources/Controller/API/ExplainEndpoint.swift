@@ -1,5 +1,5 @@
 import RoutingTable
-public import YAML
+import YAML
 
 /// The JSON form of a question to the routing table and of its answer.
 public struct ExplainQuestion: Sendable {
