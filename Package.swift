@@ -103,6 +103,12 @@ let testTargets: [Target] = [
   tests(of: "Telemetry", ["CLinux"]),
   tests(of: "DataPlane", ["CLinux", "ControlProtocol", "RoutingTable", "SystemIO", "Telemetry"]),
   tests(of: "Controller", ["CLinux", "ControlProtocol", "GatewayAPI", "YAML", "RoutingTable"]),
+  .testTarget(
+    name: "ControllerAPITests",
+    dependencies: ["Controller", "GatewayAPI", "YAML", hummingbird, httpTypes, nioCore],
+    swiftSettings: strict),
+  .testTarget(
+    name: "SluiceCommandTests", dependencies: ["sluice", "GatewayAPI", "YAML"], swiftSettings: strict),
 ]
 
 let package = Package(

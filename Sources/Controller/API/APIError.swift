@@ -29,7 +29,8 @@ public struct APIError: Error, Equatable, Sendable {
 
   static func notFound(resource: String, group: String, name: String) -> APIError {
     APIError(
-      code: 404, reason: "NotFound", message: "\(qualified(resource, group)) \"\(name)\" not found", name: name,
+      code: 404, reason: "NotFound", message: "\(qualified(resource, group)) \"\(name)\" not found",
+      name: name,
       group: group, resource: resource)
   }
 
@@ -49,7 +50,8 @@ public struct APIError: Error, Equatable, Sendable {
   static func conflict(resource: String, group: String, name: String, why: String) -> APIError {
     APIError(
       code: 409, reason: "Conflict",
-      message: "Operation cannot be fulfilled on \(qualified(resource, group)) \"\(name)\": \(why)", name: name,
+      message: "Operation cannot be fulfilled on \(qualified(resource, group)) \"\(name)\": \(why)",
+      name: name,
       group: group, resource: resource)
   }
 

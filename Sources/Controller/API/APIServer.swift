@@ -5,8 +5,9 @@ import HummingbirdTLS
 public import Logging
 import NIOCore
 import NIOSSL
+public import RoutingTable
 public import ServiceLifecycle
-public import YAML
+import YAML
 
 /// The REST API of the standalone mode, in the shape of the Kubernetes API, over TLS and behind a token.
 public struct APIServer: Service {
@@ -23,8 +24,8 @@ public struct APIServer: Service {
     }
   }
 
-  /// Answers a question of `sluice explain`; throws APIError.
-  public typealias Explain = @Sendable (Node) async throws(APIError) -> Node
+  /// Answers a question of `sluice explain`; nil when no listener has that port.
+  public typealias Explain = @Sendable (ExplainRequest, _ port: UInt16) async -> Explanation?
 
   private let options: Options
   private let credentials: Credentials
@@ -77,7 +78,8 @@ struct APIRoutes: Sendable {
     do throws(APIError) {
       return try await answer(request)
     } catch {
-      return Self.response(APIAnswer(error.code, error.node()), error.code == 401 ? ["www-authenticate": "Bearer"] : [:])
+      return Self.response(
+        APIAnswer(error.code, error.node()), error.code == 401 ? ["www-authenticate": "Bearer"] : [:])
     }
   }
 
@@ -93,8 +95,13 @@ struct APIRoutes: Sendable {
     case .portForward(let target): return try await forward(target, request)
     case .explain:
       guard request.method == .post else { throw .methodNotAllowed }
-      let question = parse(try await Self.body(of: request)).documents.first
-      return Self.response(APIAnswer(200, try await explain(question ?? .null)))
+      let body = try await Self.body(of: request)
+      let question = try ExplainQuestion(parse(body).documents.first ?? .null)
+      guard let answer = await explain(question.request, question.port) else {
+        throw APIError(
+          code: 404, reason: "NotFound", message: "no listener has port \(question.port)")
+      }
+      return Self.response(APIAnswer(200, answer.node(for: question)))
     default:
       guard request.method == .get else { throw .methodNotAllowed }
       guard let answer = document(path, request) else { throw .noSuchPath }
@@ -183,7 +190,8 @@ struct APIRoutes: Sendable {
   }
 
   private static func plain(_ call: ResourceEndpoints.Call) throws(APIError) -> ResourceEndpoints.Call {
-    guard ["application/json", "application/yaml", KubernetesProtobuf.mediaType].contains(call.contentType) else {
+    guard ["application/json", "application/yaml", KubernetesProtobuf.mediaType].contains(call.contentType)
+    else {
       throw .unsupportedMediaType(call.contentType)
     }
     return call
@@ -196,7 +204,9 @@ struct APIRoutes: Sendable {
 
   private static func response(_ answer: APIAnswer, _ extra: [String: String] = [:]) -> Response {
     var headers: HTTPFields = [.contentType: answer.type]
-    for warning in answer.warnings { headers.append(HTTPField(name: .warning, value: "299 - \(quoted(warning))")) }
+    for warning in answer.warnings {
+      headers.append(HTTPField(name: .warning, value: "299 - \(quoted(warning))"))
+    }
     for (name, value) in extra { HTTPField.Name(name).map { headers[$0] = value } }
     return Response(
       status: .init(code: answer.code), headers: headers,

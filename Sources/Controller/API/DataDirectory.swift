@@ -55,7 +55,9 @@ public struct DataDirectory: Sendable {
     var bytes: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 16_384)
     while true {
-      let count = unsafe buffer.withUnsafeMutableBytes { unsafe Glibc.read(descriptor, $0.baseAddress, $0.count) }
+      let count = unsafe buffer.withUnsafeMutableBytes {
+        unsafe Glibc.read(descriptor, $0.baseAddress, $0.count)
+      }
       guard count >= 0 else { throw .system(operation: "read", path: path, errno: errno) }
       if count == 0 { return bytes }
       bytes += buffer[..<count]
@@ -83,6 +85,8 @@ public struct DataDirectory: Sendable {
     if fsync(descriptor) != 0 && failure == 0 { failure = errno }
     close(descriptor)
     guard failure == 0 else { throw .system(operation: "write", path: draft, errno: failure) }
-    guard unsafe rename(draft, path) == 0 else { throw .system(operation: "rename", path: path, errno: errno) }
+    guard unsafe rename(draft, path) == 0 else {
+      throw .system(operation: "rename", path: path, errno: errno)
+    }
   }
 }

@@ -2,9 +2,9 @@ import RoutingTable
 import YAML
 
 /// The JSON form of a question to the routing table and of its answer.
-public struct ExplainQuestion: Sendable {
+struct ExplainQuestion: Sendable {
   /// The listener's port.
-  public var port: UInt16
+  var port: UInt16
   var method: String
   var scheme: String
   var authority: String

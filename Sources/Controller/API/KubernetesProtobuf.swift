@@ -92,7 +92,8 @@ enum KubernetesProtobuf {
         case .bytes(let content) where content.isEmpty: continue
         default: break
         }
-        throw .badRequest("field \(number) of \(path) in the protobuf message is not known; send JSON or YAML")
+        throw .badRequest(
+          "field \(number) of \(path) in the protobuf message is not known; send JSON or YAML")
       }
       try set(field, value, in: &node, path: path)
     }

@@ -14,7 +14,11 @@ public actor ObjectStore {
     var applied: [String: Node]
   }
 
-  enum ChangeType: String, Sendable { case added = "ADDED", modified = "MODIFIED", deleted = "DELETED" }
+  enum ChangeType: String, Sendable {
+    case added = "ADDED"
+    case modified = "MODIFIED"
+    case deleted = "DELETED"
+  }
 
   struct Change: Sendable {
     var type: ChangeType
@@ -392,8 +396,15 @@ extension ObjectStore {
   }
 
   private func setSystemFields(of node: inout Node, key: ResourceKey, current: Entry?) {
-    node["apiVersion"] = .string(key.kind.apiVersion)
-    node["kind"] = .string(key.kind.kind)
+    // In the order in which people write them.
+    let rest = (node.entries ?? []).filter { !["apiVersion", "kind", "metadata", "status"].contains($0.key) }
+    var ordered: [(String, Node)] = [
+      ("apiVersion", .string(key.kind.apiVersion)), ("kind", .string(key.kind.kind)),
+      ("metadata", node["metadata"] ?? .mapping([])),
+    ]
+    ordered += rest.map { ($0.key, $0.value) }
+    if let status = node["status"] { ordered.append(("status", status)) }
+    node = .mapping(ordered)
     var metadata = node["metadata"] ?? .mapping([])
     let old = current?.stored.node["metadata"]
     metadata["name"] = .string(key.name)

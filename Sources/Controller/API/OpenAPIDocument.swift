@@ -96,7 +96,8 @@ enum OpenAPIDocument {
   }
 
   private static func schemaName(_ kind: ResourceKind, _ version: String) -> String {
-    let group = kind.group.isEmpty ? "core" : kind.group.split(separator: ".").reversed().joined(separator: ".")
+    let group =
+      kind.group.isEmpty ? "core" : kind.group.split(separator: ".").reversed().joined(separator: ".")
     return "\(group).\(version).\(kind.kind)"
   }
 }

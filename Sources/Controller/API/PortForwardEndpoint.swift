@@ -59,7 +59,8 @@ struct PortForwardEndpoint: Sendable {
 
   /// Connects and asks for the listener; blocking, a few milliseconds.
   private static func dial(path: String, port: UInt16) -> Result<Descriptor, APIError> {
-    let descriptor = Descriptor(socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0))
+    let descriptor = Descriptor(
+      socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0))
     var timeout = timeval(tv_sec: handshakeSeconds, tv_usec: 0)
     let timeoutSize = socklen_t(MemoryLayout<timeval>.size)
     _ = unsafe setsockopt(descriptor.number, SOL_SOCKET, SO_RCVTIMEO, &timeout, timeoutSize)

@@ -60,7 +60,8 @@ struct ResourceEndpoints: Sendable {
     let kind = call.path.kind
     if node["metadata"]?["name"]?.string == nil, let prefix = node["metadata"]?["generateName"]?.string {
       let letters = "bcdfghjklmnpqrstvwxz2456789"
-      node["metadata"]?["name"] = .string(prefix + String((0..<5).compactMap { _ in letters.randomElement() }))
+      node["metadata"]?["name"] = .string(
+        prefix + String((0..<5).compactMap { _ in letters.randomElement() }))
     }
     guard let name = node["metadata"]?["name"]?.string, !name.isEmpty else {
       throw .invalid(
@@ -69,7 +70,8 @@ struct ResourceEndpoints: Sendable {
     }
     let key = ResourceKey(kind: kind, namespace: call.path.namespace ?? "default", name: name)
     let created = node
-    let outcome = try await store.write(key, dryRun: call.isDryRun, refusesUnknownFields: call.isStrict) { current throws(APIError) in
+    let outcome = try await store.write(key, dryRun: call.isDryRun, refusesUnknownFields: call.isStrict) {
+      current throws(APIError) in
       if current != nil {
         throw .alreadyExists(resource: kind.plural, group: kind.group, name: name)
       }
@@ -86,7 +88,8 @@ struct ResourceEndpoints: Sendable {
       throw .badRequest("the name of the object (\(name)) does not match the name on the URL (\(key.name))")
     }
     let isStatus = call.path.isStatus
-    let outcome = try await store.write(key, dryRun: call.isDryRun, refusesUnknownFields: call.isStrict) { current throws(APIError) in
+    let outcome = try await store.write(key, dryRun: call.isDryRun, refusesUnknownFields: call.isStrict) {
+      current throws(APIError) in
       // Kubernetes lets some built-in kinds be created by an update; custom resources are not.
       guard let current else { throw notFound(key) }
       try precondition(node, current)
@@ -101,7 +104,8 @@ struct ResourceEndpoints: Sendable {
     let isStatus = call.path.isStatus
     if call.contentType == "application/apply-patch+yaml" { return try await apply(patch, key, call) }
     let type = call.contentType
-    let outcome = try await store.write(key, dryRun: call.isDryRun, refusesUnknownFields: call.isStrict) { current throws(APIError) in
+    let outcome = try await store.write(key, dryRun: call.isDryRun, refusesUnknownFields: call.isStrict) {
+      current throws(APIError) in
       guard let current else { throw notFound(key) }
       try precondition(patch, current)
       let live = current.stored.node
@@ -127,7 +131,8 @@ struct ResourceEndpoints: Sendable {
     }
     let isForced = call.query["force"] == "true"
     let isStatus = call.path.isStatus
-    let outcome = try await store.write(key, dryRun: call.isDryRun, refusesUnknownFields: call.isStrict) { current throws(APIError) in
+    let outcome = try await store.write(key, dryRun: call.isDryRun, refusesUnknownFields: call.isStrict) {
+      current throws(APIError) in
       if isStatus && current == nil { throw notFound(key) }
       if let current { try precondition(patch, current) }
       if isStatus {
@@ -240,7 +245,9 @@ struct ResourceEndpoints: Sendable {
 
   private func warnings(_ diagnostics: [Diagnostic], _ call: Call) -> [String] {
     if call.query["fieldValidation"] == "Ignore" { return [] }
-    return diagnostics.filter { !$0.isError }.map { $0.path.isEmpty ? $0.message : "\($0.path): \($0.message)" }
+    return diagnostics.filter { !$0.isError }.map {
+      $0.path.isEmpty ? $0.message : "\($0.path): \($0.message)"
+    }
   }
 
   /// The object in the version that was asked for.

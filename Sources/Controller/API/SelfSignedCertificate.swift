@@ -78,7 +78,9 @@ public struct SelfSignedCertificate: Sendable, Equatable {
     defer { unsafe BIO_free(memory) }
     guard unsafe write(memory) == 1 else { throw .openSSL(step: "PEM of the \(what)") }
     var bytes = [UInt8](repeating: 0, count: Int(unsafe BIO_ctrl_pending(memory)))
-    let count = unsafe bytes.withUnsafeMutableBytes { unsafe BIO_read(memory, $0.baseAddress, Int32($0.count)) }
+    let count = unsafe bytes.withUnsafeMutableBytes {
+      unsafe BIO_read(memory, $0.baseAddress, Int32($0.count))
+    }
     guard count == bytes.count else { throw .openSSL(step: "PEM of the \(what)") }
     return bytes
   }

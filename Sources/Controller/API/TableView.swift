@@ -11,7 +11,11 @@ struct TableView {
     var value: (Node) -> String
   }
 
-  enum IncludedObject: String { case none = "None", metadata = "Metadata", object = "Object" }
+  enum IncludedObject: String {
+    case none = "None"
+    case metadata = "Metadata"
+    case object = "Object"
+  }
 
   let kind: ResourceKind
   let included: IncludedObject
@@ -32,7 +36,8 @@ struct TableView {
       case .object: row["object"] = object
       case .metadata:
         row["object"] = [
-          "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"] ?? [:],
+          "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+          "metadata": object["metadata"] ?? [:],
         ]
       }
       return row
@@ -46,7 +51,8 @@ struct TableView {
 
   private var columns: [Column] {
     let name = Column(name: "Name") { $0["metadata"]?["name"]?.string ?? "" }
-    let age = Column(name: "Age") { [now] in Self.age($0["metadata"]?["creationTimestamp"]?.string, now: now) }
+    let age = Column(name: "Age") { [now] in Self.age($0["metadata"]?["creationTimestamp"]?.string, now: now)
+    }
     return [name] + ownColumns.filter { $0.priority == 0 } + [age] + ownColumns.filter { $0.priority > 0 }
   }
 

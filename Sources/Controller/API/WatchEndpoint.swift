@@ -102,7 +102,8 @@ private struct WatchLines: Sendable {
     var metadata: Node = ["resourceVersion": .string(String(version))]
     if isInitialEnd { metadata["annotations"] = ["k8s.io/initial-events-end": "true"] }
     return [
-      "kind": .string(call.path.kind.kind), "apiVersion": .string(call.path.kind.apiVersion(call.path.version)),
+      "kind": .string(call.path.kind.kind),
+      "apiVersion": .string(call.path.kind.apiVersion(call.path.version)),
       "metadata": metadata,
     ]
   }

@@ -55,7 +55,8 @@ struct APIClient: Sendable {
     _ method: String, _ path: String, body: [UInt8]? = nil, contentType: String = "application/json",
     accept: String = "application/json"
   ) async throws(CommandError) -> Answer {
-    let request = request(method, path, contentType: contentType, accept: accept, body.map { .bytes(.init(bytes: $0)) })
+    let request = request(
+      method, path, contentType: contentType, accept: accept, body.map { .bytes(.init(bytes: $0)) })
     do {
       let response = try await http.execute(request, timeout: .seconds(60))
       let bytes = try await response.body.collect(upTo: 256 << 20)
@@ -137,7 +138,8 @@ struct APIClient: Sendable {
 
   /// `299 - "text"` (RFC 7234, 5.5).
   static func warningText(_ header: String) -> String {
-    guard let open = header.firstIndex(of: "\""), header.hasSuffix("\""), open < header.index(before: header.endIndex)
+    guard let open = header.firstIndex(of: "\""), header.hasSuffix("\""),
+      open < header.index(before: header.endIndex)
     else { return header }
     var text = ""
     var isEscaped = false

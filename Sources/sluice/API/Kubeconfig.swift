@@ -13,7 +13,8 @@ struct Kubeconfig: Equatable {
 
   /// - Parameter path: the option's value; nil: `$SLUICE_KUBECONFIG`, then the default data directory's.
   static func find(_ path: String?, environment: [String: String]) throws(CommandError) -> Kubeconfig {
-    let chosen = path ?? environment["SLUICE_KUBECONFIG"] ?? (defaultDataDirectory(environment) + "/kubeconfig")
+    let chosen =
+      path ?? environment["SLUICE_KUBECONFIG"] ?? (defaultDataDirectory(environment) + "/kubeconfig")
     guard let data = FileManager.default.contents(atPath: chosen) else {
       throw .unreachable(
         "cannot read the kubeconfig \(chosen): \(errnoText(errno)). Is `sluice run` running? Otherwise name "

@@ -37,7 +37,8 @@ struct DescribeCommand: AsyncParsableCommand {
       for route in list["items"]?.sequence ?? [] {
         let namespace = route["metadata"]?["namespace"]?.string ?? ""
         guard Self.isParent(gateway, of: route, in: namespace) else { continue }
-        let key = ResourceKey(kind: kind, namespace: namespace, name: route["metadata"]?["name"]?.string ?? "")
+        let key = ResourceKey(
+          kind: kind, namespace: namespace, name: route["metadata"]?["name"]?.string ?? "")
         found.append((key, route))
       }
     }
@@ -106,7 +107,9 @@ struct Description {
   /// The object's own text; what a Secret holds stays out of terminals and logs.
   private func spec() -> [String] {
     if key.kind == .secret {
-      let keys = (object["data"]?.entries ?? []).map { "  \($0.key): \(($0.value.string ?? "").count * 3 / 4) bytes" }
+      let keys = (object["data"]?.entries ?? []).map {
+        "  \($0.key): \(($0.value.string ?? "").count * 3 / 4) bytes"
+      }
       return ["Data:"] + keys
     }
     var shown = object

@@ -12,7 +12,8 @@ struct ExplainCommand: AsyncParsableCommand {
 
       Examples:
         sluice explain http://hoop.yourdomain.org/api/healthz
-        sluice explain -X POST -H 'content-type: application/grpc' http://hoop.yourdomain.org/protobuf.Transport/Connect
+        sluice explain -X POST -H 'content-type: application/grpc' \\
+          http://hoop.yourdomain.org/protobuf.Transport/Connect
       """)
 
   @Option(name: [.customShort("X"), .customLong("request")], help: "The method.") var method = "GET"
@@ -63,7 +64,11 @@ struct ExplainCommand: AsyncParsableCommand {
       let name = header[..<colon].lowercased()
       let value = header[header.index(after: colon)...].trimmingCharacters(in: .whitespaces)
       // As with curl: a Host header takes the URL's place, the URL still names the port.
-      if name == "host" { host = value } else { lines.append(["name": .string(name), "value": .string(value)]) }
+      if name == "host" {
+        host = value
+      } else {
+        lines.append(["name": .string(name), "value": .string(value)])
+      }
     }
     return [
       "method": .string(method), "scheme": .string(String(scheme)), "authority": .string(host),
@@ -110,7 +115,8 @@ struct ExplanationText {
     let action = match["action"]
     switch action?["type"]?.string {
     case "redirect":
-      lines.append("Answer:    redirect \(action?["status"]?.int ?? 0) to \(action?["location"]?.string ?? "")")
+      lines.append(
+        "Answer:    redirect \(action?["status"]?.int ?? 0) to \(action?["location"]?.string ?? "")")
     case "respond":
       lines.append("Answer:    \(action?["status"]?.int ?? 0) \(action?["reason"]?.string ?? "")")
     default:
@@ -143,7 +149,8 @@ struct ExplanationText {
       lines.append("  \(candidate["matcher"]?.string ?? "")  [\(candidate["rule"]?.string ?? "")]")
       for failure in candidate["failures"]?.sequence ?? [] {
         let (wanted, got) = (failure["wanted"]?.string ?? "", failure["got"]?.string ?? "")
-        lines.append("    \(failure["predicate"]?.string ?? "") wanted \(wanted), got \(got.isEmpty ? "nothing" : got)")
+        lines.append(
+          "    \(failure["predicate"]?.string ?? "") wanted \(wanted), got \(got.isEmpty ? "nothing" : got)")
       }
     }
     return lines

@@ -38,8 +38,12 @@ struct PortForwardCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let firstPort = words.firstIndex { word in word.contains { $0.isNumber } && word.allSatisfy { $0.isNumber || $0 == ":" } }
-    guard let firstPort else { throw CommandError.failed("which ports? Write LOCAL:PORT, for instance 8080:80") }
+    let firstPort = words.firstIndex { word in
+      word.contains { $0.isNumber } && word.allSatisfy { $0.isNumber || $0 == ":" }
+    }
+    guard let firstPort else {
+      throw CommandError.failed("which ports? Write LOCAL:PORT, for instance 8080:80")
+    }
     let target = try Target(object: Array(words[..<firstPort]))
     guard target.kinds.contains(where: { $0 == .gateway || $0 == .istioGateway }) else {
       throw CommandError.failed("ports are forwarded to gateways only: gateway/NAME")

@@ -9,9 +9,9 @@ struct RunCommand: AsyncParsableCommand {
     commandName: "run",
     abstract: "Run the controller and the data plane, and serve the API.",
     discussion: """
-      Starts sluice-controller and sluice-dataplane, which are looked for beside this program, and keeps them \
-      running: one that ends is started again after a growing delay, and the other goes on. SIGTERM or Ctrl-C \
-      drains connections first, then ends both; a second one ends them at once.
+      Starts sluice-controller and sluice-dataplane, which are looked for beside this program, and keeps \
+      them running: one that ends is started again after a growing delay, and the other goes on. SIGTERM or \
+      Ctrl-C drains connections first, then ends both; a second one ends them at once.
 
       Examples:
         sluice run
@@ -58,7 +58,9 @@ struct RunCommand: AsyncParsableCommand {
     let outcome = await Self.onOwnThread(supervisor)
     announcer.cancel()
     try outcome.get()
-    if await announcer.value == .applyFailed { throw CommandError.failed("the objects of -f were not applied") }
+    if await announcer.value == .applyFailed {
+      throw CommandError.failed("the objects of -f were not applied")
+    }
   }
 
   /// The children die with the thread that started them, so it is one that lasts.
@@ -97,14 +99,16 @@ struct RunCommand: AsyncParsableCommand {
   }
 
   private func dataPlaneArguments(_ layout: Layout) -> [String] {
-    var arguments = ["--control", layout.control, "--state-dir", layout.dataPlaneState, "--admin", layout.admin]
+    var arguments = [
+      "--control", layout.control, "--state-dir", layout.dataPlaneState, "--admin", layout.admin,
+    ]
     if let adminPort { arguments += ["--admin-port", String(adminPort)] }
     if let workers { arguments += ["--workers", String(workers)] }
     if let engine { arguments += ["--engine", engine] }
     if let accessLog { arguments += ["--access-log", accessLog] }
     for limit in limits { arguments += ["--limit", limit] }
     let seconds = max(1, drainTimeout.duration.components.seconds)
-    return arguments + ["--drain-timeout", String(seconds)]
+    return arguments + ["--drain-timeout", "\(seconds)s"]
   }
 
   /// Where the two processes keep their things.

@@ -7,8 +7,8 @@ struct WaitCommand: AsyncParsableCommand {
     commandName: "wait",
     abstract: "Wait until an object has a condition or is gone.",
     discussion: """
-      A condition counts only when it speaks of the object's newest generation. A route has it when all of its \
-      parents have it.
+      A condition counts only when it speaks of the object's newest generation. A route has it when all of \
+      its parents have it.
 
       Examples:
         sluice wait gateway/hoopgateway --for=condition=Programmed --timeout 60s
@@ -88,7 +88,8 @@ struct WaitCommand: AsyncParsableCommand {
       }
       guard found["status"]?.string == status else {
         let reason = found["reason"]?.string ?? ""
-        return "\(type) is \(found["status"]?.string ?? "Unknown") (\(reason)): \(found["message"]?.string ?? "")"
+        return
+          "\(type) is \(found["status"]?.string ?? "Unknown") (\(reason)): \(found["message"]?.string ?? "")"
       }
     }
     return nil

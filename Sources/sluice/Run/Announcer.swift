@@ -92,10 +92,13 @@ struct Announcer {
       }
       if problems.isEmpty { return programmed["status"]?.string == "True" ? (subject, "programmed") : nil }
       let reasons = problems.map { problem in
-        "\(problem["type"]?.string ?? "") \(problem["reason"]?.string ?? ""): \(problem["message"]?.string ?? "")"
+        let (type, reason) = (problem["type"]?.string ?? "", problem["reason"]?.string ?? "")
+        return "\(type) \(reason): \(problem["message"]?.string ?? "")"
       }
       let isServing = programmed["status"]?.string == "True"
-      return (subject, (isServing ? "programmed, but " : "not programmed, ") + reasons.joined(separator: "; "))
+      return (
+        subject, (isServing ? "programmed, but " : "not programmed, ") + reasons.joined(separator: "; ")
+      )
     }
   }
 }

@@ -119,7 +119,9 @@ func withCStrings<Result>(
   _ strings: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result
 ) -> Result {
   var pointers = unsafe strings.map { unsafe strdup($0) } + [nil]
-  defer { unsafe pointers.withUnsafeBufferPointer { for unsafe pointer in unsafe $0 { unsafe free(pointer) } } }
+  defer {
+    unsafe pointers.withUnsafeBufferPointer { for unsafepointer in unsafe $0 { unsafe free(pointer) } }
+  }
   return unsafe pointers.withUnsafeMutableBufferPointer { buffer in
     guard let base = buffer.baseAddress else { preconditionFailure("the array ends with nil") }
     return unsafe body(UnsafePointer(base))

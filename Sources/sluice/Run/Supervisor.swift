@@ -10,9 +10,9 @@ struct Supervisor {
   private let drainTimeout: Duration
   private var failure: String?
 
-  /// What ends the program when a child starts with it: wrong flags or a configuration that cannot work
-  /// (sysexits.h). To start it again would not help.
-  private static let hopeless: ClosedRange<Int32> = 64...78
+  /// What ends the program when a child starts with it: wrong flags or a configuration that cannot work (2,
+  /// and those of sysexits.h). To start it again would not help.
+  private static let hopeless: Set<Int32> = Set(64...78).union([2])
   private static let controllerGrace: Duration = .seconds(5)
 
   /// `children` in the order of starting; they are ended in the reverse order.

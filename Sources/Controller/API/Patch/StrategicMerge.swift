@@ -4,8 +4,8 @@ import YAML
 ///
 /// Maps merge as in a JSON merge patch. A list replaces the old one, except for the lists of
 /// `mergeKeys`, whose elements are matched by that field, and `metadata.finalizers`, a set. The directives
-/// `$patch: replace|delete`, `$retainKeys`, `$setElementOrder/…` and `$deleteFromPrimitiveList/…` are obeyed.
-/// Source: Kubernetes API conventions, "Strategic Merge Patch".
+/// `$patch: replace|delete`, `$retainKeys`, `$setElementOrder/…` and `$deleteFromPrimitiveList/…` are
+/// obeyed. Source: Kubernetes API conventions, "Strategic Merge Patch".
 enum StrategicMerge {
   /// By path without indices: the field that tells the elements of a list apart.
   private static let mergeKeys: [String: String] = [
@@ -33,7 +33,8 @@ enum StrategicMerge {
     }
     var result = target?.entries == nil ? Node.mapping([]) : target ?? .mapping([])
     if let retained = patch["$retainKeys"]?.sequence?.compactMap(\.string) {
-      result = .mapping((result.entries ?? []).filter { retained.contains($0.key) }.map { ($0.key, $0.value) })
+      result = .mapping(
+        (result.entries ?? []).filter { retained.contains($0.key) }.map { ($0.key, $0.value) })
     }
     for change in changes where !change.key.hasPrefix("$") {
       let inner = path.isEmpty ? change.key : "\(path).\(change.key)"
