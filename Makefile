@@ -12,6 +12,7 @@ VENV := .venv
 RELEASE := .build/release
 
 BUILD_PACKAGES := libssl-dev libnghttp2-dev libyaml-dev libre2-dev libsqlite3-dev libstdc++-12-dev pkg-config
+BENCH_PACKAGES := gcc nginx haproxy wrk nghttp2-client openssl python3 python3-venv
 RUN_PACKAGES := curl nghttp2-client openssl python3 python3-venv
 
 .PHONY: help
@@ -50,24 +51,35 @@ lint: ## Formatting, and the rules that StyleTests holds
 check: build-packages lint ## Before a commit: lint, and everything compiles with its tests
 	swift build --build-tests $(SWIFT_FLAGS)
 
+.PHONY: bench
+bench: bench-packages build $(VENV)/bench ## Beside nginx, HAProxy and Envoy, into docs/benchmarks; ARGS='--quick' is short
+	@$(VENV)/bin/python Benchmarks/run.py --programs $(RELEASE) $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what was built and installed here
 	rm -rf .build $(VENV)
 
 # What the targets above need.
 
-.PHONY: build-packages run-packages
+.PHONY: build-packages run-packages bench-packages
 build-packages:
 	@scripts/install-packages $(BUILD_PACKAGES)
 
 run-packages:
 	@scripts/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES)
 
+bench-packages:
+	@scripts/install-packages $(BUILD_PACKAGES) $(BENCH_PACKAGES)
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # A target here is a file that says when its requirements were last installed.
 $(VENV)/demo: demo/requirements.txt | run-packages $(VENV)/bin/python
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(VENV)/bench: Benchmarks/requirements.txt | bench-packages $(VENV)/bin/python
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 

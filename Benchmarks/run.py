@@ -57,6 +57,15 @@ def arguments():
     return options
 
 
+def command_line():
+    """What to type for the same run again: where the programs and the report are is left out."""
+    known = argparse.ArgumentParser()
+    known.add_argument("--programs")
+    known.add_argument("--output")
+    rest = known.parse_known_args(sys.argv[1:])[1]
+    return f"make bench ARGS={shlex.quote(shlex.join(rest))}" if rest else "make bench"
+
+
 def run(options, folder, realtime):
     compile_programs(folder)
     certificate = Certificate(folder)
@@ -92,7 +101,7 @@ def main():
             "rounds": options.rounds, "seconds": options.seconds, "proxy_core": PROXY_CORE, "load_core": LOAD_CORE,
             "priority": "All have real-time priority, so that nothing else runs in between." if realtime
             else "Real-time priority was not allowed: other work on the machine adds noise.",
-            "command": shlex.join(["Benchmarks/run.py", *sys.argv[1:]]), "facts": machine.facts(),
+            "command": command_line(), "facts": machine.facts(),
             "versions": machine.versions(options.peers), "load_average": machine.load_average(),
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         }

@@ -12,6 +12,9 @@ PATH = "/api/items/42?x=1"
 GRPC_PATH = "/bench.Echo/Unary"
 # One gRPC message of 64 bytes: flag, length, payload.
 GRPC_BODY = b"\x00\x00\x00\x00\x40" + b"x" * 64
+# Bytes of body in one answer of the backends in native/.
+HTTP_ANSWER_BYTES = 200
+GRPC_ANSWER_BYTES = 101
 HEADERS = ["Host: bench.example.org", "User-Agent: bench/1.0", "Accept: */*", "Accept-Encoding: gzip, deflate"]
 # Every proxy gets the same protocol version and cipher from the client.
 OPENSSL_CONF = """openssl_conf = settings
@@ -127,7 +130,11 @@ class Generator:
         output = self._output(command + [f"{scheme}://127.0.0.1:{port}{path}"], seconds)
         with open(log) as file:
             times = sorted(int(line.split()[2]) for line in file)
-        return parse_h2load(output, times)
+        load, data = parse_h2load(output, times)
+        least = load.requests * (GRPC_ANSWER_BYTES if workload.is_grpc else HTTP_ANSWER_BYTES)
+        if data < least:
+            raise Failed(f"{' '.join(command)}: {data} bytes of body instead of {least}\n{output}")
+        return load
 
     def _grpc_arguments(self):
         return ["-d", self._path("grpc.body"), "-H", "content-type: application/grpc", "-H", "te: trailers"]
@@ -160,12 +167,14 @@ def parse_wrk(text):
 
 
 def parse_h2load(text, times):
-    """`times`: microseconds of all requests, ascending."""
+    """`times`: microseconds of all requests, ascending. Returns the load and the bytes of all bodies."""
     done = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", text)
     statuses = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", text)
     finished = re.search(r"finished in ([\d.]+)(\w+),", text)
-    if not done or not statuses or not finished or int(done.group(1)) == 0 or not times:
+    data = re.search(r"\((\d+)\) data", text)
+    if not done or not statuses or not finished or not data or int(done.group(1)) == 0 or not times:
         raise Failed(f"h2load counted no requests:\n{text}")
     errors = sum(int(group) for group in done.groups()[1:] + statuses.groups()[1:])
     seconds = float(finished.group(1)) * _UNITS[finished.group(2)] / 1000
-    return Load(int(done.group(1)), seconds, errors, times[int(len(times) * 0.99)] / 1000)
+    load = Load(int(done.group(1)), seconds, errors, times[int(len(times) * 0.99)] / 1000)
+    return load, int(data.group(1))

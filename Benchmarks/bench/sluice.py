@@ -8,8 +8,6 @@ from . import machine
 from .process import PROXY_CORE, Failed, children, free_port, name_of, pin_process
 
 MANIFEST = os.path.join(machine.ROOT, "Benchmarks", "config", "sluice.yaml")
-# As many as the peers may keep: see config/nginx.conf.
-IDLE_CONNECTIONS = 1024
 REQUEST = b"GET / HTTP/1.1\r\nHost: bench.example.org\r\nConnection: close\r\n\r\n"
 
 
@@ -30,8 +28,7 @@ class Sluice:
         self.supervisor = processes.start(
             [os.path.join(programs, "sluice"), "run", "-f", manifest, "--data-dir", self.data_directory,
              "--api", "127.0.0.1:0", "--bind", "127.0.0.1", "--port-map", port_map,
-             "--backend", "backend=127.0.0.1", "--workers", "1", "--drain-timeout", "1s",
-             "--limit", f"max-idle-upstream-per-endpoint={IDLE_CONNECTIONS}"], self.name)
+             "--backend", "backend=127.0.0.1", "--workers", "1", "--drain-timeout", "1s"], self.name)
         processes.wait_until(
             self.supervisor, "the route was not served within 30 s", self._is_serving, seconds=30)
         for port in self.ports.values():
