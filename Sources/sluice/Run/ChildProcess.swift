@@ -120,7 +120,7 @@ func withCStrings<Result>(
 ) -> Result {
   var pointers = unsafe strings.map { unsafe strdup($0) } + [nil]
   defer {
-    unsafe pointers.withUnsafeBufferPointer { for unsafepointer in unsafe $0 { unsafe free(pointer) } }
+    unsafe pointers.withUnsafeBufferPointer { for unsafe pointer in unsafe $0 { unsafe free(pointer) } }
   }
   return unsafe pointers.withUnsafeMutableBufferPointer { buffer in
     guard let base = buffer.baseAddress else { preconditionFailure("the array ends with nil") }
