@@ -84,6 +84,8 @@ extension EpollEngine {
       switch unsafe slots[Int(index)].kind {
       case .closing: release(index)
       case .listener:
+        // The reserve may have been lost to another thread, or to the lack itself.
+        if reserveDescriptor < 0 { reserveDescriptor = System.openReserve() }
         unsafe slots[Int(index)].flags.insert(.readable)
         enqueue(index)
       case .free, .stream, .wake: break
@@ -335,7 +337,6 @@ extension EpollEngine {
     unsafe slot.pointee.flags.remove(.readable)
     let now = monotonicNanoseconds() / 1_000_000
     timers.schedule(index, atMilliseconds: now &+ options.acceptPauseMilliseconds)
-    if reserveDescriptor < 0 { reserveDescriptor = System.openReserve() }
     fill(&event, .refused, index, error: error)
     return true
   }

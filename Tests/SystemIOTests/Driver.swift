@@ -46,7 +46,7 @@ final class Driver<Engine: IOEngine & ~Copyable> {
   }
 
   /// Turns until `condition` holds; false: it did not within `seconds`.
-  func until(seconds: UInt64 = 10, _ condition: ([Recorded]) -> Bool) -> Bool {
+  func until(seconds: UInt64 = 60, _ condition: ([Recorded]) -> Bool) -> Bool {
     let end = monotonicNanoseconds() + seconds * 1_000_000_000
     while !condition(log) {
       if monotonicNanoseconds() > end { return false }

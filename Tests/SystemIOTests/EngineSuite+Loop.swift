@@ -127,7 +127,7 @@ extension EngineSuite where Engine: ~Copyable {
     #expect(d.engine.closingCount == 1)
     #expect(d.engine.unsentBytes(socket) == 0, "the handle is stale")
     var got: [UInt8] = [], last = Peer.Read.nothing
-    let end = monotonicNanoseconds() + 20_000_000_000
+    let end = monotonicNanoseconds() + 60_000_000_000
     while last != .end, monotonicNanoseconds() < end {
       // The peer goes on sending; a plain close would reset and lose the answer.
       _ = peer.write(pattern(3_000)[...])
@@ -179,8 +179,8 @@ extension EngineSuite where Engine: ~Copyable {
       let (descriptor, peer) = try i % 2 == 0 ? Sockets.pair() : Sockets.tcpPair(buffer: 4_096)
       ends.append(RandomEnd(try d.adopted(descriptor), peer))
     }
-    let total = 120_000
-    let stop = monotonicNanoseconds() + 30_000_000_000
+    let total = 40_000
+    let stop = monotonicNanoseconds() + 120_000_000_000
     while !ends.allSatisfy({ $0.endSeen && $0.peerEndSeen }), monotonicNanoseconds() < stop {
       let i = Int.random(in: 0..<ends.count, using: &random)
       var e = ends[i]
@@ -210,7 +210,7 @@ extension EngineSuite where Engine: ~Copyable {
         if e.isReceiving { d.engine.stopReceiving(e.socket) } else { d.engine.startReceiving(e.socket) }
         e.isReceiving.toggle()
       default:
-        for event in d.turn(0) {
+        for event in d.turn(1) {
           guard let at = ends.firstIndex(where: { $0.socket == event.socket }) else {
             Issue.record("event of an unknown socket")
             continue
@@ -234,7 +234,8 @@ extension EngineSuite where Engine: ~Copyable {
       ends[i] = e
     }
     for end in ends {
-      #expect(end.arrived == total && end.received == total && end.endSeen && end.peerEndSeen)
+      #expect(end.arrived == total && end.endSeen)
+      #expect(end.received == total && end.peerEndSeen)
     }
   }
 }
