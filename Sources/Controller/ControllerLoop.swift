@@ -79,9 +79,11 @@ public actor ControllerLoop {
     case .apply(let object):
       change.note(store[object.key], object)
       store.apply(object)
+      listing?.apply(object)
     case .delete(let key):
       change.note(store[key], nil)
       store.delete(key)
+      listing?.delete(key)
     }
     schedule()
   }

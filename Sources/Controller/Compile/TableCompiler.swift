@@ -26,8 +26,15 @@ enum TableCompiler {
       name: listener.name, hostname: listener.hostname.text,
       virtualHosts: patterns.map { pattern in
         VirtualHostSource(
-          pattern: pattern.text, entries: listener.blocks.flatMap { entries(of: $0, for: pattern) })
+          pattern: pattern.text,
+          entries: distinct(listener.blocks.flatMap { entries(of: $0, for: pattern) }))
       })
+  }
+
+  /// A route that names both a name and a wildcard over it comes twice; the first time decides.
+  private static func distinct(_ entries: [EntrySource]) -> [EntrySource] {
+    var seen: Set<EntrySource> = []
+    return entries.filter { seen.insert($0).inserted }
   }
 
   /// The entries that decide a request whose most specific pattern is `pattern`.

@@ -10,8 +10,15 @@ extension StoredObject {
 extension Notice {
   /// Fields of an object that are accepted and have no effect yet.
   static func fields(of object: StoredObject) -> [Notice] {
-    let fields = FieldSupport.unsupported(in: object.node, kind: object.key.kind).filter { !$0.failsClosed }
-    let sentences = fields.map { "\($0.path) \($0.message)" }
-    return fieldsNotActedOn(sentences).map { [$0] } ?? []
+    let paths = FieldSupport.unsupported(in: object.node, kind: object.key.kind)
+      .filter { !$0.failsClosed }.map { "\($0.path)" }
+      .filter { path in !refused.contains { path.hasSuffix($0) } }
+    return fieldsNotActedOn(paths).map { [$0] } ?? []
   }
+
+  /// Fields that are not passed over in silence: what carries them is refused, and a condition says why.
+  private static let refused = [
+    ".protocol", ".tls.mode", ".delegate", ".subset", ".uriRegexRewrite", ".requestRedirect", ".urlRewrite",
+    ".parametersRef",
+  ]
 }

@@ -17,6 +17,9 @@ struct Seniority: Sendable, Hashable, Comparable {
 /// Where a match of a Gateway API route stands among those of the same host pattern
 /// (HTTPRouteRule.matches and GRPCRouteRule.matches in the specification).
 struct MatchRank: Sendable, Comparable {
+  /// The route's own hostname that the request matched; any host when the route names none. Between routes
+  /// whose hosts come down to one pattern the more specific of these goes first, whatever the paths.
+  var hostname: Hostname
   /// Compared one by one; the larger goes first. HTTPRoute: form of the path match, its length, method,
   /// number of headers, of query parameters. GRPCRoute: characters of the service, of the method,
   /// number of headers.
@@ -26,6 +29,8 @@ struct MatchRank: Sendable, Comparable {
   var match: Int
 
   static func < (left: MatchRank, right: MatchRank) -> Bool {
+    if left.hostname.isMoreSpecific(than: right.hostname) { return true }
+    if right.hostname.isMoreSpecific(than: left.hostname) { return false }
     for (mine, theirs) in zip(left.weights, right.weights) where mine != theirs { return mine > theirs }
     if left.seniority != right.seniority { return left.seniority < right.seniority }
     return (left.rule, left.match) < (right.rule, right.match)

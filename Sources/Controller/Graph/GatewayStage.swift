@@ -120,8 +120,10 @@ struct GatewayStage {
     _ memory: inout BuildMemory, _ builder: inout ModelBuilder
   ) throws(Fault) -> ListenerCertificate {
     guard reference.group.isEmpty, reference.kind == "Secret" else {
+      let group = reference.group.isEmpty ? "core" : reference.group
       throw Fault(
-        "InvalidCertificateRef", "\(reference.group)/\(reference.kind) is not a kind that holds certificates; a Secret is")
+        "InvalidCertificateRef",
+        "\(reference.kind) of group \(group) is not a kind that holds certificates; a Secret is")
     }
     let target = ServiceName(namespace: reference.namespace ?? namespace, name: reference.name)
     guard references.isPermitted(from: .gateway, in: namespace, to: .secret, target) else {

@@ -51,7 +51,63 @@ struct ModelBuilder {
       }
       model.sockets.append(ModelSocket(port: port, kind: ordered[0].kind, listeners: listeners))
     }
+    model.dropUnused()
     return model
+  }
+}
+
+extension RoutingModel {
+  /// Keeps only rules that an entry leads to, backends that those rules use, and certificates that are bound.
+  fileprivate mutating func dropUnused() {
+    var usedRules: Set<Int> = []
+    var usedCertificates: Set<Int> = []
+    for listener in sockets.flatMap(\.listeners) {
+      usedCertificates.formUnion(listener.tls.map(\.certificate))
+      for entry in listener.blocks.flatMap(\.hosts.values).joined() { usedRules.insert(entry.rule) }
+    }
+    let rulePlaces = Self.places(usedRules)
+    let certificatePlaces = Self.places(usedCertificates)
+    rules = usedRules.sorted().map { rules[$0] }
+    certificates = usedCertificates.sorted().map { certificates[$0] }
+    let usedBackends = Set(rules.flatMap { $0.action.backends })
+    let backendPlaces = Self.places(usedBackends)
+    backends = usedBackends.sorted().map { backends[$0] }
+    for index in rules.indices {
+      guard case .forward(var shares) = rules[index].action else { continue }
+      for share in shares.indices { shares[share].backend = shares[share].backend.flatMap { backendPlaces[$0] } }
+      rules[index].action = .forward(shares)
+    }
+    for socket in sockets.indices {
+      for index in sockets[socket].listeners.indices {
+        sockets[socket].listeners[index].renumber(rulePlaces, certificatePlaces)
+      }
+    }
+  }
+
+  /// Old index → new index.
+  private static func places(_ used: Set<Int>) -> [Int: Int] {
+    Dictionary(uniqueKeysWithValues: used.sorted().enumerated().map { ($0.element, $0.offset) })
+  }
+}
+
+extension ModelListener {
+  fileprivate mutating func renumber(_ rules: [Int: Int], _ certificates: [Int: Int]) {
+    for index in tls.indices { tls[index].certificate = certificates[tls[index].certificate] ?? 0 }
+    for index in blocks.indices {
+      blocks[index].hosts = blocks[index].hosts.mapValues { entries in
+        entries.map { entry in
+          var entry = entry
+          entry.rule = rules[entry.rule] ?? 0
+          return entry
+        }
+      }
+    }
+  }
+}
+
+extension ActionSource {
+  fileprivate var backends: [Int] {
+    if case .forward(let shares) = self { shares.compactMap(\.backend) } else { [] }
   }
 }
 

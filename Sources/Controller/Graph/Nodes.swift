@@ -32,7 +32,7 @@ struct Notice: Sendable, Hashable {
       ? nil
       : Notice(
         type: "FieldsNotActedOn", reason: "NotSupportedYet",
-        message: "accepted without effect: " + bounded(fields))
+        message: "accepted, but not acted on yet: " + bounded(fields))
   }
 
   static func shared(with others: [String]) -> Notice? {

@@ -81,7 +81,7 @@ struct RouteAttachment {
   ) {
     var draft = draft
     for index in draft.rules.indices { draft.rules[index].prove(memory: &memory, place: "rules[\(index)]") }
-    var slots: [ListenerSlot: Set<Hostname>] = [:]
+    var slots: [ListenerSlot: [Hostname: Hostname]] = [:]
     var parents: [RouteParentNode] = []
     let broken = draft.rules.flatMap(\.faults)
     let isWhollyBroken = !broken.isEmpty && draft.rules.allSatisfy { !$0.faults.isEmpty }
@@ -103,10 +103,11 @@ struct RouteAttachment {
 
   /// Puts the entries of an attached route into the listeners.
   private mutating func serve(
-    _ draft: RouteDraft, _ slots: [ListenerSlot: Set<Hostname>], _ builder: inout ModelBuilder
+    _ draft: RouteDraft, _ slots: [ListenerSlot: [Hostname: Hostname]], _ builder: inout ModelBuilder
   ) {
     if slots.isEmpty { return }
     var ranked: [RankedEntry] = []
+    ranked.reserveCapacity(draft.rules.count)
     for (ruleIndex, rule) in draft.rules.enumerated() where !rule.matches.isEmpty {
       let number = builder.add(rule.source)
       for (matchIndex, match) in rule.matches.enumerated() {
@@ -115,18 +116,24 @@ struct RouteAttachment {
         ranked.append(
           RankedEntry(
             rank: MatchRank(
-              weights: match.weights, seniority: draft.object.seniority, rule: ruleIndex, match: matchIndex),
+              hostname: .any, weights: match.weights, seniority: draft.object.seniority, rule: ruleIndex, match: matchIndex),
             entry: entry))
       }
     }
     for (slot, hosts) in slots {
-      for host in hosts { served[slot, default: SlotRoutes()].entries[host, default: []] += ranked }
+      for (pattern, own) in hosts {
+        served[slot, default: SlotRoutes()].entries[pattern, default: []] += ranked.map { entry in
+          var entry = entry
+          entry.rank.hostname = own
+          return entry
+        }
+      }
     }
   }
 
   /// Tries every listener that the reference names.
   private mutating func accept(
-    _ draft: RouteDraft, _ reference: ParentReference, _ slots: inout [ListenerSlot: Set<Hostname>]
+    _ draft: RouteDraft, _ reference: ParentReference, _ slots: inout [ListenerSlot: [Hostname: Hostname]]
   ) -> Verdict {
     guard let key = gatewayKey(reference, draft.object) else {
       return .no("UnsupportedValue", "a parent of kind \(reference.kind) is not supported; a Gateway is")
@@ -146,8 +153,8 @@ struct RouteAttachment {
         let (slot, hosts) = try attachment(draft, to: listener, of: gateways[index])
         gateways[index].listeners[position].attachedRoutes += 1
         attached = true
-        slots[slot, default: []].formUnion(hosts)
-        note(draft, hosts, on: slot, gateways[index].object.seniority)
+        slots[slot] = hosts
+        note(draft, Array(hosts.keys), on: slot, gateways[index].object.seniority)
       } catch {
         refusals.append(Fault(error.reason, "listener \(listener.name): \(error.message)"))
       }
@@ -169,7 +176,7 @@ struct RouteAttachment {
 
   private func attachment(
     _ draft: RouteDraft, to listener: ListenerNode, of gateway: GatewayNode
-  ) throws(Fault) -> (slot: ListenerSlot, hosts: [Hostname]) {
+  ) throws(Fault) -> (slot: ListenerSlot, hosts: [Hostname: Hostname]) {
     let key = draft.object.key
     guard listener.supportedKinds.contains(key.kind) else {
       throw Fault("NotAllowedByListeners", "routes of kind \(key.kind.kind) are not allowed")
@@ -186,21 +193,31 @@ struct RouteAttachment {
     guard let slot = listener.slots.first else {
       throw Fault("NotAllowedByListeners", "it is not accepted itself: \(listener.accepted.message)")
     }
-    let hosts =
-      draft.hostnames.isEmpty
-      ? [slot.hostname] : draft.hostnames.compactMap { $0.intersection(slot.hostname) }
+    let hosts = Self.hosts(draft.hostnames, on: slot)
     guard !hosts.isEmpty else {
       let names = draft.hostnames.map(\.description).joined(separator: ", ")
       throw Fault("NoMatchingListenerHostname", "its hostname \(slot.hostname) has nothing in common with \(names)")
     }
     let other: ResourceKind = key.kind == .httpRoute ? .grpcRoute : .httpRoute
     for taken in served[slot]?.hostsByKind[other] ?? [] {
-      if let host = hosts.first(where: { $0.intersection(taken) != nil }) {
+      if let host = hosts.keys.sorted(by: Hostname.inOrder).first(where: { $0.intersection(taken) != nil }) {
         throw Fault(
           "HostnameConflict", "an older \(other.kind) already serves \(taken), which \(host) has hosts in common with")
       }
     }
     return (slot, hosts)
+  }
+
+  /// What a route serves on a listener: pattern → the route's own hostname behind it, the most specific one.
+  private static func hosts(_ own: [Hostname], on slot: ListenerSlot) -> [Hostname: Hostname] {
+    if own.isEmpty { return [slot.hostname: .any] }
+    var hosts: [Hostname: Hostname] = [:]
+    for hostname in own {
+      guard let pattern = hostname.intersection(slot.hostname) else { continue }
+      if let other = hosts[pattern], !hostname.isMoreSpecific(than: other) { continue }
+      hosts[pattern] = hostname
+    }
+    return hosts
   }
 
   private mutating func note(

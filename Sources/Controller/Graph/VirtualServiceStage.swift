@@ -52,8 +52,11 @@ struct VirtualServiceStage {
       attach(service, object, &memory, &builder)
     }
     let redirecting = addRedirects(&builder)
-    for (slot, bound) in bindings.sorted(by: { Hostname.inOrder($0.key.hostname, $1.key.hostname) })
-    where !redirecting.contains(slot) {
+    let ordered = bindings.sorted { left, right in
+      left.key.port == right.key.port
+        ? Hostname.inOrder(left.key.hostname, right.key.hostname) : left.key.port < right.key.port
+    }
+    for (slot, bound) in ordered where !redirecting.contains(slot) {
       let hosts = entries(slot, bound, &memory, &builder)
       if let oldest = oldestOwner(of: slot) {
         builder.add(RouteBlock(law: .mostSpecificOnly, hosts: hosts), to: slot, seniority: oldest.seniority)
