@@ -258,7 +258,9 @@ public actor ControllerLoop {
 
   /// The image holds the endpoints of its own time; later changes went out apart.
   private func withCurrentEndpoints(_ explanation: Explanation) -> Explanation {
-    guard var match = explanation.match, case .forward(var backends) = match.action else { return explanation }
+    guard var match = explanation.match, case .forward(var backends) = match.action else {
+      return explanation
+    }
     for index in backends.indices {
       guard let id = backends[index].id, let current = planner.endpoints(of: id) else { continue }
       backends[index].endpoints = current.map {

@@ -3,7 +3,8 @@ public struct ControllerOptions: Sendable {
   /// The controllerName of the GatewayClasses that are ours.
   public static let controllerName = "sluice.dev/gateway-controller"
 
-  /// True without a Kubernetes cluster: a class name that no GatewayClass object names is then taken for ours.
+  /// True without a Kubernetes cluster: a class name that no GatewayClass object names is then taken for
+  /// ours.
   public var isStandalone: Bool
   /// The address that listening sockets are bound to, an IP literal; empty means every address.
   public var bindAddress: String

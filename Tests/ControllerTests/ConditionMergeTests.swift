@@ -51,7 +51,8 @@ import YAML
 
   /// A status that says the same is not written again, whatever the time is.
   @Test func unchangedStatusIsNoPatch() throws {
-    var store = try GoldenCase.store(try #require(GoldenCase(name: "HoopGatewayAPI").read("input.yaml")), file: "f")
+    var store = try GoldenCase.store(
+      try #require(GoldenCase(name: "HoopGatewayAPI").read("input.yaml")), file: "f")
     var memory = BuildMemory()
     let graph = Graph.build(store, ControllerOptions(), memory: &memory)
     let stage = { (store: ResourceStore, now: String) in

@@ -117,7 +117,8 @@ struct FakeSource: ResourceSource {
     _ fakes: Fakes, _ body: (ControllerLoop) async throws -> Void
   ) async throws {
     let loop = ControllerLoop(
-      source: fakes.source, statusWriter: fakes, publisher: fakes, options: ControllerOptions(debounceMilliseconds: 1),
+      source: fakes.source, statusWriter: fakes, publisher: fakes,
+      options: ControllerOptions(debounceMilliseconds: 1),
       resolver: fakes)
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { await loop.run() }
@@ -134,7 +135,8 @@ struct FakeSource: ResourceSource {
       #expect(await fakes.eventually { $0.snapshots.count == 1 })
       #expect(
         await fakes.eventually {
-          $0.changes.last?.backends.contains { $0.id == "default/outside:81" && $0.endpoints.count == 1 } == true
+          $0.changes.last?.backends.contains { $0.id == "default/outside:81" && $0.endpoints.count == 1 }
+            == true
         }, "the ExternalName was looked up")
       try fakes.apply(Self.slice("10.0.0.1"))
       #expect(

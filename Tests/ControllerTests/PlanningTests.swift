@@ -72,7 +72,9 @@ import Testing
   private let version = ObjectVersion(
     key: ResourceKey(kind: .gateway, namespace: "default", name: "web"), uid: "u", generation: 1)
 
-  private func ack(_ revision: UInt64, _ instance: String = "a", failure: BindFailure? = nil) -> PublisherEvent {
+  private func ack(_ revision: UInt64, _ instance: String = "a", failure: BindFailure? = nil)
+    -> PublisherEvent
+  {
     .ack(
       instance: instance, revision: revision, sequence: 0,
       sockets: [SocketReport(address: "", port: 80, bindPort: 80, failure: failure)])
@@ -156,14 +158,16 @@ import Testing
 }
 
 @Suite struct OptionsTests {
-  @Test(arguments: [
-    ("hoopgateway=127.0.0.1", "hoopgateway", nil, "127.0.0.1"),
-    ("hoop.default=::1", "hoop", "default", "::1"), ("a=[2001:db8::1]", "a", nil, "2001:db8::1"),
-    ("a.b=host.example.org", "a", "b", "host.example.org"),
-  ] as [(String, String, String?, String)])
+  @Test(
+    arguments: [
+      ("hoopgateway=127.0.0.1", "hoopgateway", nil, "127.0.0.1"),
+      ("hoop.default=::1", "hoop", "default", "::1"), ("a=[2001:db8::1]", "a", nil, "2001:db8::1"),
+      ("a.b=host.example.org", "a", "b", "host.example.org"),
+    ] as [(String, String, String?, String)])
   func backendOverride(text: String, name: String, namespace: String?, address: String) throws {
     #expect(
-      try BackendOverride(parsing: text) == BackendOverride(name: name, namespace: namespace, address: address))
+      try BackendOverride(parsing: text)
+        == BackendOverride(name: name, namespace: namespace, address: address))
   }
 
   @Test(arguments: ["hoop", "=1.2.3.4", "a=", "a=127.0.0.1:80", "a.=1.2.3.4", ".b=1.2.3.4", "a=http://x"])
@@ -171,10 +175,12 @@ import Testing
     #expect(throws: BackendOverrideError.self) { try BackendOverride(parsing: text) }
   }
 
-  @Test(arguments: [
-    (0, "1970-01-01T00:00:00Z"), (951_782_400, "2000-02-29T00:00:00Z"), (1_767_225_599, "2025-12-31T23:59:59Z"),
-    (1_772_323_261, "2026-03-01T00:01:01Z"), (4_107_542_399, "2100-02-28T23:59:59Z"),
-  ] as [(UInt64, String)])
+  @Test(
+    arguments: [
+      (0, "1970-01-01T00:00:00Z"), (951_782_400, "2000-02-29T00:00:00Z"),
+      (1_767_225_599, "2025-12-31T23:59:59Z"),
+      (1_772_323_261, "2026-03-01T00:01:01Z"), (4_107_542_399, "2100-02-28T23:59:59Z"),
+    ] as [(UInt64, String)])
   func timestamps(seconds: UInt64, text: String) {
     struct Fixed: WallClock { var milliseconds: UInt64 }
     #expect(Fixed(milliseconds: seconds * 1000 + 999).timestamp == text)

@@ -72,7 +72,8 @@ import YAML
     var best: (route: SpecRoute, host: String, rule: Int, match: SpecMatch, index: Int)?
     for route in routes {
       for host in route.hosts.isEmpty ? [""] : route.hosts {
-        let matches = host.isEmpty || host == request.host
+        let matches =
+          host.isEmpty || host == request.host
           || (host.hasPrefix("*.") && request.host.hasSuffix(host.dropFirst()))
         if !matches { continue }
         for (number, rule) in route.rules.enumerated() {
@@ -103,7 +104,8 @@ import YAML
         text += "    - path: {type: \(match.isExact ? "Exact" : "PathPrefix"), value: \(match.path)}\n"
         if let method = match.method { text += "      method: \(method)\n" }
         let values = { (list: [String: String]) in
-          list.sorted { $0.key < $1.key }.map { "{name: \($0.key), value: \"\($0.value)\"}" }.joined(separator: ", ")
+          list.sorted { $0.key < $1.key }.map { "{name: \($0.key), value: \"\($0.value)\"}" }.joined(
+            separator: ", ")
         }
         if !match.headers.isEmpty { text += "      headers: [\(values(match.headers))]\n" }
         if !match.query.isEmpty { text += "      queryParams: [\(values(match.query))]\n" }
@@ -112,7 +114,9 @@ import YAML
     return text
   }
 
-  static let hosts = ["a.example.org", "b.a.example.org", "*.example.org", "*.a.example.org", "c.example.net"]
+  static let hosts = [
+    "a.example.org", "b.a.example.org", "*.example.org", "*.a.example.org", "c.example.net",
+  ]
   static let paths = ["/", "/a", "/a/b", "/ab", "/b"]
 
   static func routes(_ random: inout Random) -> [SpecRoute] {
@@ -120,7 +124,8 @@ import YAML
       let rules = (0..<Int.random(in: 1...3, using: &random)).map { _ in
         (0..<Int.random(in: 1...3, using: &random)).map { _ in
           SpecMatch(
-            isExact: Int.random(in: 0..<3, using: &random) == 0, path: paths.randomElement(using: &random) ?? "/",
+            isExact: Int.random(in: 0..<3, using: &random) == 0,
+            path: paths.randomElement(using: &random) ?? "/",
             method: [nil, nil, "GET", "POST"].randomElement(using: &random) ?? nil,
             headers: Int.random(in: 0..<3, using: &random) == 0 ? ["x-a": "1"] : [:],
             query: Int.random(in: 0..<3, using: &random) == 0 ? ["q": "1"] : [:])
@@ -128,7 +133,8 @@ import YAML
       }
       return SpecRoute(
         name: "r\(number)", created: Int.random(in: 1...3, using: &random),
-        hosts: Array(hosts.shuffled(using: &random).prefix(Int.random(in: 0...2, using: &random))), rules: rules)
+        hosts: Array(hosts.shuffled(using: &random).prefix(Int.random(in: 0...2, using: &random))),
+        rules: rules)
     }
   }
 
@@ -168,7 +174,9 @@ import YAML
             target: request.path + (request.query.isEmpty ? "" : "?q=1"),
             headers: request.headers.map { (name: $0.key, value: $0.value) }))
       }
-      let chosen = answer.match.map { String($0.rule.dropFirst("HTTPRoute default/".count).prefix { $0 != "(" }) }
+      let chosen = answer.match.map {
+        String($0.rule.dropFirst("HTTPRoute default/".count).prefix { $0 != "(" })
+      }
       #expect(
         chosen?.trimmingCharacters == Self.oracle(routes, request), "seed \(seed): \(request) of \(routes)")
     }

@@ -18,7 +18,8 @@ func inspectCertificate(chainPEM: [UInt8], keyPEM: [UInt8]) throws(Fault) -> Cer
     throw Fault("InvalidCertificateRef", "tls.crt holds no readable PEM certificate")
   }
   defer { unsafe X509_free(leaf) }
-  guard let key = unsafe readPEM(keyPEM, { unsafe PEM_read_bio_PrivateKey($0, nil, refusePassword, nil) }) else {
+  guard let key = unsafe readPEM(keyPEM, { unsafe PEM_read_bio_PrivateKey($0, nil, refusePassword, nil) })
+  else {
     throw Fault("InvalidCertificateRef", "tls.key holds no readable PEM private key (without a password)")
   }
   defer { unsafe EVP_PKEY_free(key) }
@@ -41,7 +42,8 @@ private func refusePassword(
 private func readPEM(_ bytes: [UInt8], _ read: (OpaquePointer) -> OpaquePointer?) -> OpaquePointer? {
   // SAFETY: the BIO reads from the array's memory and is freed before the array's pointer goes away.
   unsafe bytes.withUnsafeBytes { memory in
-    guard memory.count > 0, let bio = unsafe BIO_new_mem_buf(memory.baseAddress, Int32(clamping: memory.count))
+    guard memory.count > 0,
+      let bio = unsafe BIO_new_mem_buf(memory.baseAddress, Int32(clamping: memory.count))
     else { return nil }
     defer { unsafe BIO_free(bio) }
     return unsafe read(bio)

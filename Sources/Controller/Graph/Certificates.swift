@@ -52,7 +52,8 @@ struct CertificateLookup {
     return ListenerCertificate(index: index, names: facts.names)
   }
 
-  /// The Secret of an Istio `credentialName`: in the Gateway's own namespace, then where ingress gateways run.
+  /// The Secret of an Istio `credentialName`: in the Gateway's own namespace, then where ingress gateways
+  /// run.
   func credential(
     _ name: String, gatewayNamespace: String, memory: inout BuildMemory, builder: inout ModelBuilder
   ) throws(Fault) -> ListenerCertificate {

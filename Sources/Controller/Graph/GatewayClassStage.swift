@@ -26,7 +26,8 @@ struct GatewayClassStage {
       var accepted = Verdict.accepted
       if let reference = value.parametersRef {
         accepted = .no(
-          "InvalidParameters", "parametersRef names a \(reference.kind), and no kind of parameters is supported yet")
+          "InvalidParameters",
+          "parametersRef names a \(reference.kind), and no kind of parameters is supported yet")
       }
       claims[value.metadata.name] = accepted.holds ? .ours : .rejected
       nodes.append(GatewayClassNode(object: ObjectIdentity(object), accepted: accepted))

@@ -29,15 +29,21 @@ struct GatewayStage {
     if let field = object.closedFields.first {
       rejection = .no("UnsupportedValue", "\(field.path) \(field.message)")
     }
-    if claim == .rejected { rejection = .no("InvalidParameters", "GatewayClass \(className) is not accepted") }
+    if claim == .rejected {
+      rejection = .no("InvalidParameters", "GatewayClass \(className) is not accepted")
+    }
     if let reference = gateway.spec.infrastructure?.parametersRef {
       rejection = .no(
         "InvalidParameters",
-        "spec.infrastructure.parametersRef names a \(reference.kind), and no kind of parameters is supported yet")
+        "spec.infrastructure.parametersRef names a \(reference.kind), "
+          + "and no kind of parameters is supported yet"
+      )
     }
     if let rejection {
       node.accepted = rejection
-      for index in node.listeners.indices { node.listeners[index].accepted = .no("Pending", rejection.message) }
+      for index in node.listeners.indices {
+        node.listeners[index].accepted = .no("Pending", rejection.message)
+      }
     }
     return node
   }
@@ -58,7 +64,9 @@ struct GatewayStage {
     switch listener.allowedRoutes.namespaces.from {
     case .all: node.allowedNamespaces = .all
     case .selector:
-      if let selector = listener.allowedRoutes.namespaces.selector { node.allowedNamespaces = .selected(selector) }
+      if let selector = listener.allowedRoutes.namespaces.selector {
+        node.allowedNamespaces = .selected(selector)
+      }
     case .same, .none: node.allowedNamespaces = .same
     }
     guard kind != nil else {
@@ -88,7 +96,9 @@ struct GatewayStage {
       .map {
         Fault(
           "InvalidRouteKinds",
-          "allowedRoutes names \($0.kind) of \($0.group), which a listener of protocol \(listener.protocol) cannot serve")
+          "allowedRoutes names \($0.kind) of \($0.group), "
+            + "which a listener of protocol \(listener.protocol) cannot serve"
+        )
       }
   }
 
@@ -129,7 +139,9 @@ struct GatewayStage {
     guard references.isPermitted(from: .gateway, in: namespace, to: .secret, target) else {
       throw Fault(
         "RefNotPermitted",
-        "no ReferenceGrant in namespace \(target.namespace) lets Gateways of \(namespace) use Secret \(target.name)")
+        "no ReferenceGrant in namespace \(target.namespace) lets Gateways of \(namespace) "
+          + "use Secret \(target.name)"
+      )
     }
     return try lookup.certificate(
       namespace: target.namespace, name: target.name, memory: &memory, builder: &builder)
@@ -142,7 +154,9 @@ extension GatewayNode {
     guard accepted.holds else { return }
     let bad = listeners.filter { !$0.accepted.holds }.map(\.name)
     if bad.isEmpty { return }
-    let message = "listeners that are not accepted: \(bad.joined(separator: ", ")); see the conditions of each"
-    accepted = bad.count == listeners.count ? .no("ListenersNotValid", message) : .yes("ListenersNotValid", message)
+    let message =
+      "listeners that are not accepted: \(bad.joined(separator: ", ")); see the conditions of each"
+    accepted =
+      bad.count == listeners.count ? .no("ListenersNotValid", message) : .yes("ListenersNotValid", message)
   }
 }

@@ -16,7 +16,9 @@ struct IstioGatewayStage {
         var node = self.server(
           server, names[index], namespace: gateway.metadata.namespace, &memory, &builder)
         // Leaving out what keeps people out would let them in.
-        if let field = closed.first(where: { "\($0.path).".hasPrefix("spec.servers[\(index)].") }), node.accepted.holds {
+        if let field = closed.first(where: { "\($0.path).".hasPrefix("spec.servers[\(index)].") }),
+          node.accepted.holds
+        {
           node.accepted = .no("UnsupportedValue", "\(field.path) \(field.message)")
         }
         servers.append(node)
@@ -75,7 +77,9 @@ struct IstioGatewayStage {
     let names = tls.credentialName.map { [$0] } ?? tls.credentialNames
     if names.isEmpty {
       return [
-        Fault("InvalidCertificateRef", "certificates from files are not supported; name a Secret in credentialName")
+        Fault(
+          "InvalidCertificateRef",
+          "certificates from files are not supported; name a Secret in credentialName")
       ]
     }
     var faults: [Fault] = []

@@ -74,7 +74,9 @@ extension RoutingModel {
     backends = usedBackends.sorted().map { backends[$0] }
     for index in rules.indices {
       guard case .forward(var shares) = rules[index].action else { continue }
-      for share in shares.indices { shares[share].backend = shares[share].backend.flatMap { backendPlaces[$0] } }
+      for share in shares.indices {
+        shares[share].backend = shares[share].backend.flatMap { backendPlaces[$0] }
+      }
       rules[index].action = .forward(shares)
     }
     for socket in sockets.indices {

@@ -65,7 +65,8 @@ struct References {
     }
     guard let found else {
       let ports = service.spec.ports.map { String($0.port) }.joined(separator: ", ")
-      throw Fault("BackendNotFound", "Service \(name) has no port \(number); it has \(ports.isEmpty ? "none" : ports)")
+      throw Fault(
+        "BackendNotFound", "Service \(name) has no port \(number); it has \(ports.isEmpty ? "none" : ports)")
     }
     return ModelBackend(
       id: "\(name):\(number)", proto: try proto(found.appProtocol, name, number),
@@ -73,7 +74,9 @@ struct References {
   }
 
   /// KEP-3726's names, and IANA's `grpc`. Backends behind TLS are not spoken to yet.
-  private func proto(_ appProtocol: String?, _ name: ServiceName, _ port: Int) throws(Fault) -> BackendProtocol {
+  private func proto(_ appProtocol: String?, _ name: ServiceName, _ port: Int) throws(Fault)
+    -> BackendProtocol
+  {
     switch appProtocol?.lowercased() {
     case nil, "", "http", "tcp": return .automatic
     case "kubernetes.io/h2c", "grpc", "h2c", "http2": return .h2c
@@ -81,9 +84,12 @@ struct References {
     case "https", "tls", "wss", "kubernetes.io/wss":
       throw Fault(
         "UnsupportedProtocol",
-        "port \(port) of Service \(name) has appProtocol \(appProtocol ?? ""): TLS to backends is not supported yet")
+        "port \(port) of Service \(name) has appProtocol \(appProtocol ?? ""): "
+          + "TLS to backends is not supported yet"
+      )
     case let other? where other.hasPrefix("kubernetes.io/"):
-      throw Fault("UnsupportedProtocol", "port \(port) of Service \(name) has the unknown appProtocol \(other)")
+      throw Fault(
+        "UnsupportedProtocol", "port \(port) of Service \(name) has the unknown appProtocol \(other)")
     default: return .automatic
     }
   }

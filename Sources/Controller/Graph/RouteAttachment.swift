@@ -94,7 +94,9 @@ struct RouteAttachment {
           reference: reference, accepted: accepted, resolved: resolved,
           partiallyInvalid: isWhollyBroken
             ? nil
-            : broken.first.map { Fault($0.reason, bounded(broken.map(\.message)) + "; its requests get 500") },
+            : broken.first.map {
+              Fault($0.reason, bounded(broken.map(\.message)) + "; its requests get 500")
+            },
           notices: draft.notices))
     }
     nodes.append(RouteNode(object: draft.object, parents: parents))
@@ -116,7 +118,8 @@ struct RouteAttachment {
         ranked.append(
           RankedEntry(
             rank: MatchRank(
-              hostname: .any, weights: match.weights, seniority: draft.object.seniority, rule: ruleIndex, match: matchIndex),
+              hostname: .any, weights: match.weights, seniority: draft.object.seniority, rule: ruleIndex,
+              match: matchIndex),
             entry: entry))
       }
     }
@@ -166,7 +169,8 @@ struct RouteAttachment {
     return .no(reason, bounded(refusals.map(\.message)))
   }
 
-  private func noListener(_ key: ResourceKey, _ reference: ParentReference, _ gateway: GatewayNode) -> String {
+  private func noListener(_ key: ResourceKey, _ reference: ParentReference, _ gateway: GatewayNode) -> String
+  {
     var wanted: [String] = []
     if let name = reference.sectionName { wanted.append("name \(name)") }
     if let port = reference.port { wanted.append("port \(port)") }
@@ -196,19 +200,21 @@ struct RouteAttachment {
     let hosts = Self.hosts(draft.hostnames, on: slot)
     guard !hosts.isEmpty else {
       let names = draft.hostnames.map(\.description).joined(separator: ", ")
-      throw Fault("NoMatchingListenerHostname", "its hostname \(slot.hostname) has nothing in common with \(names)")
+      throw Fault(
+        "NoMatchingListenerHostname", "its hostname \(slot.hostname) has nothing in common with \(names)")
     }
     let other: ResourceKind = key.kind == .httpRoute ? .grpcRoute : .httpRoute
     for taken in served[slot]?.hostsByKind[other] ?? [] {
       if let host = hosts.keys.sorted(by: Hostname.inOrder).first(where: { $0.intersection(taken) != nil }) {
         throw Fault(
-          "HostnameConflict", "an older \(other.kind) already serves \(taken), which \(host) has hosts in common with")
+          "HostnameConflict",
+          "an older \(other.kind) already serves \(taken), which \(host) has hosts in common with")
       }
     }
     return (slot, hosts)
   }
 
-  /// What a route serves on a listener: pattern → the route's own hostname behind it, the most specific one.
+  /// What a route serves on a listener: pattern → the most specific of the route's own hostnames behind it.
   private static func hosts(_ own: [Hostname], on slot: ListenerSlot) -> [Hostname: Hostname] {
     if own.isEmpty { return [slot.hostname: .any] }
     var hosts: [Hostname: Hostname] = [:]

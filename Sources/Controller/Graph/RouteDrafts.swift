@@ -29,7 +29,8 @@ struct RouteDrafts {
   // MARK: HTTPRoute
 
   private func rule(
-    _ rule: HTTPRouteRule, _ index: Int, of object: ObjectIdentity, file: String?, _ builder: inout ModelBuilder
+    _ rule: HTTPRouteRule, _ index: Int, of object: ObjectIdentity, file: String?,
+    _ builder: inout ModelBuilder
   ) -> RuleDraft {
     let effects = FilterEffects(rule.filters)
     let place = "rules[\(index)]"
@@ -88,7 +89,8 @@ struct RouteDrafts {
   // MARK: GRPCRoute
 
   private func rule(
-    _ rule: GRPCRouteRule, _ index: Int, of object: ObjectIdentity, file: String?, _ builder: inout ModelBuilder
+    _ rule: GRPCRouteRule, _ index: Int, of object: ObjectIdentity, file: String?,
+    _ builder: inout ModelBuilder
   ) -> RuleDraft {
     let effects = FilterEffects(rule.filters)
     let place = "rules[\(index)]"

@@ -20,7 +20,9 @@ struct FilterEffects {
         rewrite = RewriteSource(host: value.hostname, path: value.path.map(PathRewrite.init))
       case .extensionRef(let reference):
         faults.append(
-          Fault("UnsupportedValue", "the filter ExtensionRef names a \(reference.kind), and no such kind is known"))
+          Fault(
+            "UnsupportedValue", "the filter ExtensionRef names a \(reference.kind), and no such kind is known"
+          ))
       case .externalAuth:
         faults.append(Fault("UnsupportedValue", "the filter ExternalAuth is not supported yet"))
       case .requestMirror, .cors:

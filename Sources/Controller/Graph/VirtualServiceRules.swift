@@ -22,7 +22,8 @@ struct VirtualServiceRules {
     var draft = RuleDraft(
       source: RuleSource(
         provenance: provenance(object.key, label, file: file, route.position), action: .forward([]),
-        requestHeaders: operations(route.headers.request), responseHeaders: operations(route.headers.response),
+        requestHeaders: operations(route.headers.request),
+        responseHeaders: operations(route.headers.response),
         rewrite: rewrite(route), requestTimeout: route.timeout?.milliseconds ?? 0),
       matches: [])
     if let redirect = route.redirect {
@@ -83,10 +84,14 @@ struct VirtualServiceRules {
     if rest.first == "svc", rest.count == 1 || rest.dropFirst().joined(separator: ".") == "cluster.local" {
       return name
     }
-    if rest.isEmpty, references.store.service(name) != nil || references.overridden(name) != nil { return name }
+    if rest.isEmpty, references.store.service(name) != nil || references.overridden(name) != nil {
+      return name
+    }
     throw Fault(
       "BackendNotFound",
-      "\(host) is no Service (write name or name.namespace.svc.cluster.local), and ServiceEntry is not supported yet")
+      "\(host) is no Service (write name or name.namespace.svc.cluster.local), "
+        + "and ServiceEntry is not supported yet"
+    )
   }
 
   private func operations(_ value: IstioHeaders.Operations) -> [HeaderOperation] {
@@ -126,7 +131,8 @@ struct VirtualServiceRules {
     case .requestPort: port = .fromRequest
     case nil: break
     }
-    let path = redirect.uri.map { PathRewrite.replaceFull($0) }
+    let path =
+      redirect.uri.map { PathRewrite.replaceFull($0) }
       ?? redirect.prefixRewrite.map { PathRewrite.replaceStringPrefix($0) }
     return RedirectSource(
       scheme: redirect.scheme, host: host, port: port, path: path,

@@ -88,7 +88,9 @@ struct VirtualServiceStage {
     if names.contains("mesh") {
       names.removeAll { $0 == "mesh" }
       node.notices.append(
-        Notice(type: "MeshIgnored", reason: "NotSupported", message: "the gateway mesh is not served by an ingress"))
+        Notice(
+          type: "MeshIgnored", reason: "NotSupported", message: "the gateway mesh is not served by an ingress"
+        ))
     }
     let known = names.map { $0.contains("/") ? $0 : "\(object.key.namespace)/\($0)" }.filter { name in
       if indexByName[name] != nil { return true }
@@ -118,9 +120,12 @@ struct VirtualServiceStage {
       return .no("UnsupportedValue", "only the routes of http are served, and there are none")
     }
     if service.hosts.isEmpty {
-      return .no("UnsupportedValue", "without hosts it is for others to delegate to, which is not supported yet")
+      return .no(
+        "UnsupportedValue", "without hosts it is for others to delegate to, which is not supported yet")
     }
-    if names.isEmpty { return .no("NoMatchingParent", "it names no gateway but mesh; name one in spec.gateways") }
+    if names.isEmpty {
+      return .no("NoMatchingParent", "it names no gateway but mesh; name one in spec.gateways")
+    }
     if known.isEmpty { return .no("NoMatchingParent", "none of its gateways exists") }
     if isBound { return nil }
     let served = known.compactMap { indexByName[$0] }.flatMap { gateways[$0].servers }.flatMap(\.hosts)
@@ -134,7 +139,8 @@ struct VirtualServiceStage {
   private func checkMatches(_ rule: inout IstioRuleDraft, _ place: String, _ memory: inout BuildMemory) {
     let point = { (kind: SocketKind, port: Int) in
       IstioEntryPoint(
-        slot: ListenerSlot(port: UInt16(clamping: port), kind: kind, hostname: .any), gateways: [], namespace: "")
+        slot: ListenerSlot(port: UInt16(clamping: port), kind: kind, hostname: .any), gateways: [],
+        namespace: "")
     }
     var kept: [IstioHTTPMatch] = []
     for (index, match) in rule.matches.enumerated() {

@@ -69,7 +69,9 @@ struct DataPlaneState: Sendable {
   var refusal: String? {
     if let compileRefusal { return compileRefusal }
     for (name, instance) in instances.sorted(by: { $0.key < $1.key }) {
-      if let refusal = instance.refusal { return "data plane \(name) refused revision \(refusal.revision): \(refusal.reason)" }
+      if let refusal = instance.refusal {
+        return "data plane \(name) refused revision \(refusal.revision): \(refusal.reason)"
+      }
     }
     return nil
   }
@@ -90,11 +92,14 @@ struct DataPlaneState: Sendable {
     }
     guard let failure = report.failure else {
       return .yes(
-        "Programmed", report.bindPort == report.port ? "" : "port \(report.port) is bound as \(report.bindPort)")
+        "Programmed",
+        report.bindPort == report.port ? "" : "port \(report.port) is bound as \(report.bindPort)")
     }
     return .no(
       "PortUnavailable",
-      "port \(report.bindPort) could not be bound: \(failure.reason) (errno \(failure.code)); \(Self.advice(version, report))")
+      "port \(report.bindPort) could not be bound: \(failure.reason) (errno \(failure.code)); "
+        + Self.advice(version, report)
+    )
   }
 
   /// Whether an object without listeners of its own (a VirtualService) is served.

@@ -70,7 +70,10 @@ struct StatusStage {
             .mapping([("group", .string($0.group)), ("kind", .string($0.kind))])
           })
       ),
-      ("conditions", mergedConditions(listenerConditions(listener, object), old: old?["conditions"], now: now)),
+      (
+        "conditions",
+        mergedConditions(listenerConditions(listener, object), old: old?["conditions"], now: now)
+      ),
     ])
   }
 
@@ -96,7 +99,9 @@ struct StatusStage {
   }
 
   /// A Gateway is programmed when every listener that can serve does, and there is one.
-  private func programmed(_ object: ObjectIdentity, _ accepted: Verdict, _ listeners: [ListenerNode]) -> Verdict {
+  private func programmed(_ object: ObjectIdentity, _ accepted: Verdict, _ listeners: [ListenerNode])
+    -> Verdict
+  {
     if !accepted.holds { return .no("Invalid", accepted.message) }
     let able = listeners.filter { $0.accepted.holds && $0.canServe }
     if able.isEmpty { return .no("Invalid", "no listener can serve; see the conditions of each") }
@@ -106,7 +111,8 @@ struct StatusStage {
     }
     let broken = listeners.filter { !$0.accepted.holds || !$0.canServe }.map(\.name)
     return .yes(
-      "Programmed", broken.isEmpty ? "" : "all but \(broken.joined(separator: ", ")), see the conditions there")
+      "Programmed",
+      broken.isEmpty ? "" : "all but \(broken.joined(separator: ", ")), see the conditions there")
   }
 
   private func routeStatus(_ node: RouteNode, _ old: Node) -> Node {

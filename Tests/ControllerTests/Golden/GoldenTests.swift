@@ -15,7 +15,8 @@ import Testing
       let url = golden.url.appending(path: file)
       if Self.isUpdating {
         try Data(text.utf8).write(to: url)
-        Issue.record("\(name)/\(file) was written anew; read the difference, then run without SLUICE_UPDATE_GOLDEN")
+        Issue.record(
+          "\(name)/\(file) was written anew; read the difference, then run without SLUICE_UPDATE_GOLDEN")
         continue
       }
       let expected = golden.read(file).map { String(decoding: $0, as: UTF8.self) } ?? ""

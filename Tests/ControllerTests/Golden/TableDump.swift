@@ -23,7 +23,9 @@ private struct TableDumper {
     ])
     if !socket.tls.isEmpty {
       node["tls"] = .sequence(
-        socket.tls.map { .string("\($0.names.joined(separator: ", ")): \(table.certificates[$0.certificate].name)") })
+        socket.tls.map {
+          .string("\($0.names.joined(separator: ", ")): \(table.certificates[$0.certificate].name)")
+        })
     }
     node["listeners"] = .sequence(
       socket.listeners.map { listener in
@@ -31,7 +33,10 @@ private struct TableDumper {
           ("name", .string(listener.name)), ("hostname", .string(listener.hostname)),
           (
             "virtualHosts",
-            .mapping(listener.virtualHosts.map { ($0.pattern.isEmpty ? "*" : $0.pattern, .sequence($0.entries.map(entry))) })
+            .mapping(
+              listener.virtualHosts.map {
+                ($0.pattern.isEmpty ? "*" : $0.pattern, .sequence($0.entries.map(entry)))
+              })
           ),
         ])
       })
@@ -64,7 +69,8 @@ private struct TableDumper {
       case .present: "present"
       case .absent: "absent"
       }
-    return (match.invert ? "not " : "") + "\(match.name) \(test)" + (match.missingIsEmpty ? " (missing is empty)" : "")
+    return (match.invert ? "not " : "") + "\(match.name) \(test)"
+      + (match.missingIsEmpty ? " (missing is empty)" : "")
   }
 
   func rule(_ rule: RuleSource, _ index: Int) -> Node {
@@ -74,10 +80,12 @@ private struct TableDumper {
       node["forward"] = .sequence(
         shares.map { share in
           let id = share.backend.map { table.backends[$0].id } ?? "500"
-          let changes = operations(share.requestHeaders, "request") + operations(share.responseHeaders, "response")
+          let changes =
+            operations(share.requestHeaders, "request") + operations(share.responseHeaders, "response")
           return .string(([("\(id) weight \(share.weight)")] + changes).joined(separator: "; "))
         })
-    case .redirect(let redirect): node["redirect"] = .string("\(redirect)".replacing("RoutingTable.", with: ""))
+    case .redirect(let redirect):
+      node["redirect"] = .string("\(redirect)".replacing("RoutingTable.", with: ""))
     case .respond(let status, let reason): node["respond"] = .string("\(status) \(reason)")
     }
     if rule.isGRPC { node["grpc"] = true }
@@ -102,7 +110,10 @@ private struct TableDumper {
         "endpoints",
         .sequence(
           backend.endpoints.map {
-            .string("\($0.address) \($0.port)\($0.isReady ? "" : " unready")\($0.isTerminating ? " terminating" : "")")
+            .string(
+              "\($0.address) \($0.port)\($0.isReady ? "" : " unready")"
+                + ($0.isTerminating ? " terminating" : "")
+            )
           })
       ),
     ])
