@@ -133,6 +133,7 @@ extension InboxState {
     // The library counts a frame whose header arrives in pieces once for each piece; the real count is ours.
     unsafe nghttp2_option_set_max_continuations(option, Int(limits.maxContinuations) * 10 + 10)
     unsafe nghttp2_option_set_max_deflate_dynamic_table_size(option, 4096)
+    unsafe nghttp2_option_set_max_outbound_ack(option, Int(limits.maxQueuedAcknowledgements))
     // Resets are counted here, with their own limit and name.
     unsafe nghttp2_option_set_stream_reset_rate_limit(option, UInt64(UInt32.max), UInt64(UInt32.max))
     return unsafe option

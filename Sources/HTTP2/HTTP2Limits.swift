@@ -57,6 +57,8 @@ public struct HTTP2Limits: Sendable {
   /// PRIORITY (CVE-2019-9513).
   public var priorities = HTTP2Rate(burst: 500, perSecond: 100)
   public var windowUpdates = HTTP2Rate(burst: 20_000, perSecond: 10_000)
+  /// Answers to PING and SETTINGS that wait because the peer does not read (CVE-2019-9512, CVE-2019-9515).
+  public var maxQueuedAcknowledgements: UInt32 = 1000
 
   public init() {}
 }

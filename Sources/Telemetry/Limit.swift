@@ -131,15 +131,15 @@ extension Limit {
     case .maxStreamResets:
       Self.count(
         "max-stream-resets", frames,
-        "streams of a connection reset in a minute, by the client or by us because of it (rapid reset)")
-    case .maxPings: Self.count("max-pings", frames, "PING frames of a connection in a minute")
-    case .maxSettings: Self.count("max-settings", frames, "SETTINGS frames of a connection in a minute")
+        "streams that a client resets in ten seconds (rapid reset), a fifth of that by making us reset")
+    case .maxPings: Self.count("max-pings", frames, "PING frames of a connection in ten seconds")
+    case .maxSettings: Self.count("max-settings", frames, "SETTINGS frames of a connection in ten seconds")
     case .maxEmptyFrames:
-      Self.count("max-empty-frames", frames, "DATA frames without a byte and without END_STREAM in a minute")
+      Self.count("max-empty-frames", frames, "DATA frames without a byte and without END_STREAM in ten seconds")
     case .maxPriorityFrames:
-      Self.count("max-priority-frames", frames, "PRIORITY frames of a connection in a minute")
+      Self.count("max-priority-frames", frames, "PRIORITY frames of a connection in ten seconds")
     case .maxWindowUpdates:
-      Self.count("max-window-updates", frames, "WINDOW_UPDATE frames of a connection in a minute")
+      Self.count("max-window-updates", frames, "WINDOW_UPDATE frames of a connection in ten seconds")
     case .maxContinuationFrames:
       Self.count("max-continuation-frames", 1...1000, "CONTINUATION frames of one head")
     default:

@@ -23,7 +23,7 @@ public struct Limits: Sendable, Equatable {
   public var maxConcurrentStreams = 100
   public var streamWindow = 64 * 1024
   public var connectionWindow = 1024 * 1024
-  public var maxStreamResets = 200
+  public var maxStreamResets = 1000
   public var maxPings = 120
   public var maxSettings = 60
   public var maxEmptyFrames = 1000

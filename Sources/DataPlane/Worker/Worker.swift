@@ -210,6 +210,18 @@ extension HTTP2Limits {
     maxHeaderFields = UInt32(limits.maxHeaderFields)
     lowWater = UInt32(limits.bufferLowWater)
     maxContinuations = UInt32(limits.maxContinuationFrames)
+    resetsReceived = Self.inTenSeconds(limits.maxStreamResets)
+    resetsSent = Self.inTenSeconds(max(1, limits.maxStreamResets / 5))
+    pings = Self.inTenSeconds(limits.maxPings)
+    settings = Self.inTenSeconds(limits.maxSettings)
+    emptyData = Self.inTenSeconds(limits.maxEmptyFrames)
+    priorities = Self.inTenSeconds(limits.maxPriorityFrames)
+    windowUpdates = Self.inTenSeconds(limits.maxWindowUpdates)
+    maxQueuedAcknowledgements = UInt32(limits.maxQueuedControlFrames)
+  }
+
+  private static func inTenSeconds(_ count: Int) -> HTTP2Rate {
+    HTTP2Rate(burst: UInt32(clamping: count), perSecond: UInt32(clamping: max(1, count / 10)))
   }
 
   init(client limits: Limits) {
