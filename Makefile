@@ -12,7 +12,7 @@ VENV := .venv
 RELEASE := .build/release
 
 BUILD_PACKAGES := libssl-dev libnghttp2-dev libyaml-dev libre2-dev libsqlite3-dev libstdc++-12-dev pkg-config
-BENCH_PACKAGES := gcc nginx haproxy wrk nghttp2-client openssl python3 python3-venv
+BENCH_PACKAGES := gcc libc6-dev nginx haproxy wrk nghttp2-client openssl python3 python3-venv
 RUN_PACKAGES := curl nghttp2-client openssl python3 python3-venv
 
 .PHONY: help
@@ -38,6 +38,10 @@ unit: build-packages ## Swift's tests
 e2e: run-packages build $(VENV)/tests ## End-to-end tests of the release programs; ARGS='-k grpc' chooses
 	SLUICE_BIN_DIR=$(abspath $(RELEASE)) $(VENV)/bin/pytest Tests/EndToEndTests $(ARGS)
 
+.PHONY: bench
+bench: bench-packages build $(VENV)/bench ## Beside nginx, HAProxy and Envoy, into docs/benchmarks; ARGS='--quick' is short
+	@$(VENV)/bin/python Benchmarks/run.py --programs $(RELEASE) $(ARGS)
+
 .PHONY: fmt
 fmt: ## Format the sources in place
 	swift format --in-place --parallel --recursive Package.swift Sources Tests
@@ -50,10 +54,6 @@ lint: ## Formatting, and the rules that StyleTests holds
 .PHONY: check
 check: build-packages lint ## Before a commit: lint, and everything compiles with its tests
 	swift build --build-tests $(SWIFT_FLAGS)
-
-.PHONY: bench
-bench: bench-packages build $(VENV)/bench ## Beside nginx, HAProxy and Envoy, into docs/benchmarks; ARGS='--quick' is short
-	@$(VENV)/bin/python Benchmarks/run.py --programs $(RELEASE) $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what was built and installed here

@@ -6,7 +6,8 @@
 
 struct cre2_regex { re2::RE2 re; cre2_regex(re2::StringPiece p, const re2::RE2::Options &o) : re(p, o) {} };
 
-extern "C" cre2_regex *cre2_compile(const char *pattern, size_t length, int case_sensitive, char *error, size_t error_size) {
+extern "C" cre2_regex *cre2_compile(const char *pattern, size_t length, int case_sensitive, char *error,
+                                    size_t error_size) {
   re2::RE2::Options options;
   options.set_log_errors(false);
   options.set_case_sensitive(case_sensitive != 0);

@@ -167,8 +167,11 @@ public struct FrameDecoder: Sendable {
     let version = UInt16(truncatingIfNeeded: header >> 32)
     let kind = UInt16(truncatingIfNeeded: header >> 48)
     // The version comes first: another version may mean something else by the length.
-    if version != Frame.version { failed = .unsupportedVersion(version) }
-    else if length > Frame.maxPayloadBytes { failed = .frameTooLong(length) }
+    if version != Frame.version {
+      failed = .unsupportedVersion(version)
+    } else if length > Frame.maxPayloadBytes {
+      failed = .frameTooLong(length)
+    }
     if let failed { throw failed }
     let payload = start + Frame.headerBytes
     let end = payload + Int(length)

@@ -81,8 +81,7 @@ public struct HTTP2Session {
   /// Server: the final response; with `endStream` the whole of it (no body, or gRPC trailers-only).
   /// False when the stream has closed.
   @discardableResult
-  public func submitResponse(_ stream: Int32, status: UInt16, fields: HTTP2FieldList, endStream: Bool) -> Bool
-  {
+  public func submitResponse(_ stream: Int32, status: UInt16, fields: HTTP2FieldList, endStream: Bool) -> Bool {
     unsafe sendResponse(state, stream, status, fields, endStream)
   }
 

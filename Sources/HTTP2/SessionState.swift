@@ -145,8 +145,7 @@ func destroySession(_ state: UnsafeMutablePointer<SessionState>) {
 
 // MARK: Streams
 
-func addStream(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32) -> UnsafeMutablePointer<StreamState>
-{
+func addStream(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32) -> UnsafeMutablePointer<StreamState> {
   let stream = unsafe InboxState.takeStream(state.pointee.inbox)
   unsafe stream.pointee.id = id
   unsafe stream.pointee.session = state

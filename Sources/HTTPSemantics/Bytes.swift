@@ -132,8 +132,7 @@ func sameBytes(_ left: UnsafePointer<UInt8>, _ right: UnsafePointer<UInt8>, _ co
 }
 
 @inlinable
-func sameBytesIgnoringCase(_ left: UnsafePointer<UInt8>, _ right: UnsafePointer<UInt8>, _ count: Int) -> Bool
-{
+func sameBytesIgnoringCase(_ left: UnsafePointer<UInt8>, _ right: UnsafePointer<UInt8>, _ count: Int) -> Bool {
   var index = 0
   while index < count {
     if unsafe lowercase(left[index]) != lowercase(right[index]) { return false }

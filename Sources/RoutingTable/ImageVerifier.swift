@@ -147,6 +147,8 @@ struct ImageVerifier {
       textBudget -= Int(ref.length)
       try require(textBudget >= 0, .badText, "\(at()): too many texts overlap")
     }
+    // The formatter would take away the space behind `unsafe`.
+    // swift-format-ignore
     for unsafe byte in unsafe text(ref) where !rule.allows(byte) {
       throw ImageError(.badText, "\(at()): byte \(byte) is not allowed")
     }

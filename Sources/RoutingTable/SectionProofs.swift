@@ -79,19 +79,21 @@ extension ImageVerifier {
         used = 0
         continue
       }
-      let where_ = "hostSlots[\(first + index)]"
-      try require(slot.kind <= HostSlotKind.oneLabelWildcard, .badValue, "\(where_).kind")
-      try require(isTarget(slot.target), .badReference, "\(where_).target")
+      let place = "hostSlots[\(first + index)]"
+      try require(slot.kind <= HostSlotKind.oneLabelWildcard, .badValue, "\(place).kind")
+      try require(isTarget(slot.target), .badReference, "\(place).target")
       let key = StringRef(offset: slot.offset, length: UInt32(slot.length))
       try require(
         (1...ImageFormat.maximumHostLength).contains(Int(slot.length)), .badValue,
-        "\(where_).length")
-      try check(text: key, .lowercase, "\(where_).key")
+        "\(place).length")
+      try check(text: key, .lowercase, "\(place).key")
       var hash = HostHash()
+      // The formatter would take away the space behind `unsafe`.
+      // swift-format-ignore
       for unsafe byte in unsafe text(key).reversed() { hash.add(byte) }
-      try require(hash.value == slot.hash, .badOrder, "\(where_).hash")
+      try require(hash.value == slot.hash, .badOrder, "\(place).hash")
       let distance = (index - Int(hash.value)) & (capacity - 1)
-      try require(distance <= used, .badOrder, "\(where_): not where its key is looked for")
+      try require(distance <= used, .badOrder, "\(place): not where its key is looked for")
       used += 1
     }
   }

@@ -136,7 +136,9 @@ extension RoutingImage {
       if end > 0 { writeAbsolute(replacement.slice(0, end), to: &writer) }
       if !rest.isEmpty { writeAbsolute(rest, to: &writer) }
     case PathRewriteCode.stringPrefix:
-      if replacement.isEmpty { writeAbsolute(rest, to: &writer) } else {
+      if replacement.isEmpty {
+        writeAbsolute(rest, to: &writer)
+      } else {
         writeAbsolute(replacement, to: &writer)
         writer.append(rest)
       }

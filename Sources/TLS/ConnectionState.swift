@@ -90,8 +90,7 @@ func destroyConnection(_ state: UnsafeMutablePointer<ConnectionState>) {
   unsafe state.deallocate()
 }
 
-func setServerName(_ state: UnsafeMutablePointer<ConnectionState>, _ name: Bytes, _ isVerifying: Bool) -> Bool
-{
+func setServerName(_ state: UnsafeMutablePointer<ConnectionState>, _ name: Bytes, _ isVerifying: Bool) -> Bool {
   if name.firstIndex(of: 0) >= 0 || name.count > 255 { return false }
   let ssl = unsafe state.pointee.ssl
   return unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in

@@ -237,8 +237,7 @@ public struct ObjectReader {
   }
 
   /// Missing is an error, and the value then is what an empty object gives.
-  public mutating func requiredObject<Value>(_ field: String, _ make: (inout ObjectReader) -> Value) -> Value
-  {
+  public mutating func requiredObject<Value>(_ field: String, _ make: (inout ObjectReader) -> Value) -> Value {
     if let value = object(field, make) { return value }
     missing(field)
     var empty = ObjectReader(Node(.mapping([])), path: path.appending(field), collector: .silent())

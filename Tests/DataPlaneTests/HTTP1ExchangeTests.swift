@@ -72,7 +72,8 @@ struct HTTP1ExchangeTests {
     let backend = try TestBackend()
     let fleet = try TestFleet(.forwarding(to: backend.port))
     let client = try fleet.connect()
-    client.send("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a\r\n\r\n")
+    client.send(
+      "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a\r\n\r\n")
     let server = try backend.accept()
     let request = server.receive(until: "\r\n\r\n")
     #expect(request.lowercased().contains("upgrade: websocket\r\n"))

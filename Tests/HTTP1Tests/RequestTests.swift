@@ -152,8 +152,7 @@ private let fields: [(String, Request)] = [
     $0.method = "POST"
     $0.lines = ["Host: a", "-Upgrade: websocket", "-Connection: Upgrade"]
   },
-  valid("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 1\r\n\r\n")
-  {
+  valid("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 1\r\n\r\n") {
     $0.lines = ["Host: a", "-Upgrade: websocket", "-Connection: Upgrade", "Content-Length: 1"]
     $0.contentLength = 1
     $0.endStream = false

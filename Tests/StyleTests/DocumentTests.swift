@@ -5,9 +5,6 @@ import Testing
 @Suite("documents") struct DocumentTests {
   static let documents = ["README.md", "docs/ARCHITECTURE.md", "docs/LEXICON.md", "docs/GUIDE.md"]
 
-  /// Names of other projects and of protocols, which stand in code spans for their form only.
-  static let foreign: Set<String> = []
-
   @Test(arguments: documents) func pathsInCodeSpansExist(document: String) throws {
     let roots = ["Sources/", "Tests/", "manifests/", "docs/", "demo/", "scripts/", "Benchmarks/"]
     for span in try Self.codeSpans(of: document) where roots.contains(where: span.hasPrefix) && !span.contains(" ") {
@@ -25,12 +22,14 @@ import Testing
   }
 
   @Test func typesNamedInTheArchitectureAreDeclared() throws {
-    var declared = Self.foreign
+    var declared = Set(try SourceTree.folders(in: "Sources"))
     let declaration = /\b(?:struct|enum|class|actor|protocol|typealias|case)\s+([A-Za-z_]\w*)/
-    for file in try SourceTree.files(below: "Sources") {
-      for line in file.lines { declared.formUnion(line.matches(of: declaration).map { String($0.1) }) }
+    let keywords = ["struct ", "enum ", "class ", "actor ", "protocol ", "typealias ", "case "]
+    for file in try SourceTree.files(below: "Sources") + SourceTree.files(below: "Tests/StyleTests") {
+      for line in file.lines where keywords.contains(where: line.contains) {
+        declared.formUnion(line.matches(of: declaration).map { String($0.1) })
+      }
     }
-    declared.formUnion(try SourceTree.folders(in: "Sources"))
     for span in try Self.codeSpans(of: "docs/ARCHITECTURE.md") where span.wholeMatch(of: /[A-Z][a-z]\w*/) != nil {
       #expect(declared.contains(span), "docs/ARCHITECTURE.md names \(span), which no source declares")
     }

@@ -24,11 +24,11 @@ import Testing
     "GatewayAPI": ["YAML"],
     "Controller": [
       "CLinux", "COpenSSL", "ControlProtocol", "Foundation", "Foundation.Thread", "GRDB", "GatewayAPI", "Glibc",
-      "HTTPSemantics", "HTTPTypes", "Hummingbird", "HummingbirdTLS", "Logging", "NIOCore", "NIOPosix", "NIOSSL",
+      "HTTPTypes", "Hummingbird", "HummingbirdTLS", "Logging", "NIOCore", "NIOPosix", "NIOSSL",
       "RoutingTable", "ServiceLifecycle", "Synchronization", "YAML",
     ],
     "sluice-controller": [
-      "ArgumentParser", "Controller", "GatewayAPI", "Glibc", "Logging", "ServiceLifecycle", "UnixSignals", "YAML",
+      "ArgumentParser", "Controller", "Glibc", "Logging", "ServiceLifecycle", "UnixSignals", "YAML",
     ],
     "sluice": [
       "ArgumentParser", "AsyncHTTPClient", "CLinux", "Foundation", "GatewayAPI", "Glibc", "NIOCore", "NIOHTTP1",
@@ -42,7 +42,8 @@ import Testing
     "DataPlane", "sluice-dataplane",
   ]
   static let controllerOnly: Set<String> = [
-    "Controller", "GatewayAPI", "YAML", "Foundation", "FoundationEssentials", "NIOCore", "NIOPosix", "NIOSSL", "Logging",
+    "Controller", "GatewayAPI", "YAML", "Foundation", "FoundationEssentials", "NIOCore", "NIOPosix", "NIOSSL",
+    "Logging",
     "Dispatch",
   ]
 
@@ -77,18 +78,19 @@ import Testing
       used[file.target, default: []].formUnion(file.lines.compactMap(Self.imported))
     }
     for (target, row) in Self.allowed {
-      // Written ahead of their use, because DESIGN names them: none at present.
       let idle = row.subtracting(used[target] ?? [])
       #expect(idle.isEmpty, "\(target) no longer imports \(idle.sorted().joined(separator: ", ")); shorten its row")
     }
   }
 
-  @Test(arguments: [
-    ("import HTTP1", "HTTP1"), ("  import HTTP1 // why", "HTTP1"), ("public import struct HTTP1.Method", "HTTP1.Method"),
-    ("@testable import HTTP1", "HTTP1"), ("@preconcurrency internal import HTTP1", "HTTP1"),
-    ("@_spi(Tests) import HTTP1", "HTTP1"), ("// import HTTP1", nil), ("let important = 1", nil),
-    ("importance()", nil),
-  ] as [(String, String?)])
+  @Test(
+    arguments: [
+      ("import HTTP1", "HTTP1"), ("  import HTTP1 // why", "HTTP1"),
+      ("public import struct HTTP1.Method", "HTTP1.Method"),
+      ("@testable import HTTP1", "HTTP1"), ("@preconcurrency internal import HTTP1", "HTTP1"),
+      ("@_spi(Tests) import HTTP1", "HTTP1"), ("// import HTTP1", nil), ("let important = 1", nil),
+      ("importance()", nil),
+    ] as [(String, String?)])
   func importLinesAreRead(line: String, module: String?) {
     #expect(Self.imported(line) == module)
   }

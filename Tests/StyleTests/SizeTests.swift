@@ -16,7 +16,8 @@ import Testing
 
   @Test func filesAreShort() throws {
     for file in try Self.files() {
-      #expect(file.lines.count <= Self.longestFile, "\(file) has \(file.lines.count) lines; give a part a file of its own")
+      let count = file.lines.count
+      #expect(count <= Self.longestFile, "\(file) has \(count) lines; give a part a file of its own")
     }
   }
 
@@ -30,8 +31,11 @@ import Testing
 
   @Test func functionsAreShort() throws {
     var met: Set<String> = []
+    var seen = 0
     for file in try Self.files() where file.path.hasSuffix(".swift") {
-      for function in FunctionScanner.functions(in: file.lines) where function.length > Self.longestFunction {
+      let functions = FunctionScanner.functions(in: file.lines)
+      seen += functions.count
+      for function in functions where function.length > Self.longestFunction {
         let key = "\(file.path) \(function.name)"
         met.insert(key)
         let limit = Self.longFunctions[key] ?? Self.longestFunction
@@ -44,6 +48,7 @@ import Testing
       }
     }
     let gone = Set(Self.longFunctions.keys).subtracting(met)
+    #expect(seen > 1000, "the scanner found \(seen) functions; it no longer understands the format")
     #expect(gone.isEmpty, "these fit now, take them out of the table: \(gone.sorted())")
   }
 }

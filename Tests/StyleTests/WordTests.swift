@@ -12,7 +12,16 @@ import Testing
   ]
 
   /// Where a word has to stand, each with its reason beside it in the file.
-  static let exceptions: Set<String> = []
+  static let exceptions: Set<String> = [
+    "Sources/Controller/API/PortForwardEndpoint.swift @unchecked Sendable",
+    "Sources/DataPlane/Configuration/LoadedConfiguration.swift @unchecked Sendable",
+    "Sources/DataPlane/Control/MappedImage.swift @unchecked Sendable",
+    "Sources/RoutingTable/LoadedImage.swift nonisolated(unsafe)",
+    "Sources/TLS/ConnectionState.swift nonisolated(unsafe)",
+    "Sources/TLS/TLSClient.swift @unchecked Sendable",
+    "Sources/TLS/TLSServer.swift @unchecked Sendable",
+    "Sources/Telemetry/CounterBlock.swift @unchecked Sendable",
+  ]
 
   @Test func noBannedWordStandsInTheSources() throws {
     var met: Set<String> = []

@@ -9,9 +9,10 @@ private func pick(
 }
 
 @Suite struct PickTests {
-  @Test(arguments: [
-    [1, 1, 1], [5], [3, 1], [1, 2, 3, 4], [100, 1], [0, 2, 0, 1], [65_535, 65_535],
-  ] as [[UInt16]])
+  @Test(
+    arguments: [
+      [1, 1, 1], [5], [3, 1], [1, 2, 3, 4], [100, 1], [0, 2, 0, 1], [65_535, 65_535],
+    ] as [[UInt16]])
   func givesExactlyTheWeights(weights: [UInt16]) {
     var table = PoolTable(maxConnections: 1)
     let choices = weights.enumerated().map { EndpointChoice(slot: Int32($0), weight: $1) }

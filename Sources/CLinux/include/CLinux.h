@@ -24,7 +24,9 @@ static inline uint64_t clinux_load_acquire_u64(const uint64_t *p) { return __ato
 static inline void clinux_store_release_u64(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 static inline uint64_t clinux_load_relaxed_u64(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static inline void clinux_store_relaxed_u64(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
-static inline uint64_t clinux_fetch_add_u64(uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL); }
+static inline uint64_t clinux_fetch_add_u64(uint64_t *p, uint64_t v) {
+  return __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL);
+}
 
 // Bit i is set where byte i of the 16 at `p` equals `c`. (emmintrin.h clashes with the Glibc module.)
 typedef char clinux_v16 __attribute__((vector_size(16)));
@@ -51,12 +53,18 @@ static inline uint64_t clinux_event_data(const struct epoll_event *e, int i) { r
 static inline uint32_t clinux_event_mask(const struct epoll_event *e, int i) { return e[i].events; }
 
 // With _GNU_SOURCE socket addresses are transparent unions, which Swift cannot pass.
-static inline int clinux_bind(int fd, const void *address, socklen_t n) { return bind(fd, (const struct sockaddr *)address, n); }
-static inline int clinux_connect(int fd, const void *address, socklen_t n) { return connect(fd, (const struct sockaddr *)address, n); }
+static inline int clinux_bind(int fd, const void *address, socklen_t n) {
+  return bind(fd, (const struct sockaddr *)address, n);
+}
+static inline int clinux_connect(int fd, const void *address, socklen_t n) {
+  return connect(fd, (const struct sockaddr *)address, n);
+}
 static inline int clinux_accept(int fd, void *address, socklen_t *n) {
   return accept4(fd, (struct sockaddr *)address, n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
-static inline int clinux_getsockname(int fd, void *address, socklen_t *n) { return getsockname(fd, (struct sockaddr *)address, n); }
+static inline int clinux_getsockname(int fd, void *address, socklen_t *n) {
+  return getsockname(fd, (struct sockaddr *)address, n);
+}
 
 #include "CLinuxControl.h"
 #include "CLinuxScan.h"

@@ -38,7 +38,9 @@ final class ImageResources {
   }
 
   /// The certificates of a socket. One that cannot be used takes only itself out.
-  private static func makeServer(_ table: RoutingImage, _ socket: SocketView, _ ticketKeys: [UInt8]) -> (TLSServer?, String) {
+  private static func makeServer(_ table: RoutingImage, _ socket: SocketView, _ ticketKeys: [UInt8]) -> (
+    TLSServer?, String
+  ) {
     guard socket.kind == .https else { return (nil, "") }
     var bindings: [TLS.TLSBinding] = []
     var problems: [String] = []
@@ -61,7 +63,9 @@ final class ImageResources {
     }
     do throws(TLSError) {
       let identity = "\(String(decoding: socket.address)):\(socket.port)"
-      return (try TLSServer(bindings: bindings, identity: identity, ticketKeys: ticketKeys), problems.joined(separator: "; "))
+      return (
+        try TLSServer(bindings: bindings, identity: identity, ticketKeys: ticketKeys), problems.joined(separator: "; ")
+      )
     } catch {
       return (nil, (problems + [error.description]).joined(separator: "; "))
     }

@@ -197,7 +197,9 @@ extension Worker where Engine: ~Copyable {
       reply(stream, status: 400, reason: "this request has no form in HTTP/1.1", flags: .malformed)
       return
     }
-    if head.hasTETrailers { _ = head.fields.append(HeaderField(name: Bytes("te"), value: Bytes("trailers"), known: .te)) }
+    if head.hasTETrailers {
+      _ = head.fields.append(HeaderField(name: Bytes("te"), value: Bytes("trailers"), known: .te))
+    }
     submitJoined(stream, &head)
   }
 
@@ -345,7 +347,8 @@ extension Worker where Engine: ~Copyable {
       s[].responseFlags |= ResponseFlags.retried.rawValue
       sendKept(stream)
     } else if error == 110 {
-      reply(stream, status: 504, reason: "the backend did not accept a connection in time", flags: .upstreamConnectTimeout)
+      reply(
+        stream, status: 504, reason: "the backend did not accept a connection in time", flags: .upstreamConnectTimeout)
     } else {
       reply(stream, status: 503, reason: "the backend refused the connection", flags: .upstreamConnectFailure)
     }

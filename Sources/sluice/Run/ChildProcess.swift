@@ -120,6 +120,8 @@ func withCStrings<Result>(
 ) -> Result {
   var pointers = unsafe strings.map { unsafe strdup($0) } + [nil]
   defer {
+    // The formatter would take away the space behind `unsafe`.
+    // swift-format-ignore
     unsafe pointers.withUnsafeBufferPointer { for unsafe pointer in unsafe $0 { unsafe free(pointer) } }
   }
   return unsafe pointers.withUnsafeMutableBufferPointer { buffer in
