@@ -38,6 +38,10 @@ unit: build-packages ## Swift's tests
 e2e: run-packages build $(VENV)/tests ## End-to-end tests of the release programs; ARGS='-k grpc' chooses
 	SLUICE_BIN_DIR=$(abspath $(RELEASE)) $(VENV)/bin/pytest Tests/EndToEndTests $(ARGS)
 
+.PHONY: golden
+golden: build-packages ## Write the golden cases of the controller anew; it fails when one changed: read the difference
+	SLUICE_UPDATE_GOLDEN=1 swift test $(SWIFT_FLAGS) --filter ControllerTests.GoldenTests
+
 .PHONY: bench
 bench: bench-packages build $(VENV)/bench ## Beside nginx, HAProxy and Envoy, into docs/benchmarks; ARGS='--quick' is short
 	@$(VENV)/bin/python Benchmarks/run.py --programs $(RELEASE) $(ARGS)

@@ -5,10 +5,10 @@ import Testing
 
 /// One socket of the random test and what passed through it.
 struct RandomEnd {
-    let socket: Socket
+  let socket: Socket
   let peer: Peer
-    var sent = 0, arrived = 0, written = 0, received = 0
-    var isReceiving = false, peerIsDone = false, isDone = false, endSeen = false, peerEndSeen = false
+  var sent = 0, arrived = 0, written = 0, received = 0
+  var isReceiving = false, peerIsDone = false, isDone = false, endSeen = false, peerEndSeen = false
   init(_ socket: Socket, _ peer: Peer) { (self.socket, self.peer) = (socket, peer) }
 }
 

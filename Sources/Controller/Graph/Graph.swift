@@ -13,8 +13,7 @@ public struct Graph: Sendable {
   public internal(set) var model = RoutingModel()
 
   /// Builds the graph of a store. `memory` only saves work: the same input gives the same graph without it.
-  static func build(_ store: ResourceStore, _ options: ControllerOptions, memory: inout BuildMemory) -> Graph
-  {
+  static func build(_ store: ResourceStore, _ options: ControllerOptions, memory: inout BuildMemory) -> Graph {
     var builder = ModelBuilder()
     let references = References(store: store, options: options)
     let classes = GatewayClassStage(store: store, options: options)

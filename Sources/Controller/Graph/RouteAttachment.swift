@@ -169,8 +169,7 @@ struct RouteAttachment {
     return .no(reason, bounded(refusals.map(\.message)))
   }
 
-  private func noListener(_ key: ResourceKey, _ reference: ParentReference, _ gateway: GatewayNode) -> String
-  {
+  private func noListener(_ key: ResourceKey, _ reference: ParentReference, _ gateway: GatewayNode) -> String {
     var wanted: [String] = []
     if let name = reference.sectionName { wanted.append("name \(name)") }
     if let port = reference.port { wanted.append("port \(port)") }
