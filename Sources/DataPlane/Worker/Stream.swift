@@ -28,8 +28,6 @@ struct Stream {
     /// The upstream is asked to wait: the downstream side is full.
     static let upstreamPaused = Flags(rawValue: 1 << 15)
     static let downstreamPaused = Flags(rawValue: 1 << 16)
-    static let downstreamGone = Flags(rawValue: 1 << 17)
-    static let trailersWanted = Flags(rawValue: 1 << 18)
     static let tunnelled = Flags(rawValue: 1 << 19)
     static let secure = Flags(rawValue: 1 << 20)
     static let upstreamReused = Flags(rawValue: 1 << 21)
@@ -57,7 +55,6 @@ struct Stream {
   var upstreamID: Int32 = 0
   var cell: Int32 = -1
   var rule: Int32 = -1
-  var listener: Int32 = -1
   var weighted: Int32 = -1
   var backend: Int32 = -1
   var endpoint: Int32 = -1
@@ -85,6 +82,8 @@ struct Stream {
   var head = ByteStore()
   /// Request body bytes that arrived before there was an upstream to take them.
   var pendingBody = ByteStore()
-  /// Method, authority and target for the access log; filled only while it is on.
+  /// From the head or the trailers, for the access log; -1: none seen.
+  var grpcStatus: Int16 = -1
+  /// Method, authority, target, rule and backend for the access log; filled only while it is on.
   var label = ByteStore()
 }

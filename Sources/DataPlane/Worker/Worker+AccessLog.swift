@@ -7,14 +7,15 @@ import Telemetry
 
 /// What an exchange leaves in the access log. Lines are gathered in a turn and written at its end.
 extension Worker where Engine: ~Copyable {
-  /// Method, authority and target, each behind its two-byte length: their memory is gone when the line is written.
+  /// Texts are kept one behind the other, each behind its two-byte length: their memory is gone when the line is
+  /// written. Method, authority and target come first, then rule and backend where it came to them.
   mutating func keepLabel(_ stream: Int32, _ head: borrowing RequestHead) {
     keepText(stream, head.methodBytes)
     keepText(stream, head.authority)
     keepText(stream, head.target)
   }
 
-  private mutating func keepText(_ stream: Int32, _ bytes: Bytes) {
+  mutating func keepText(_ stream: Int32, _ bytes: Bytes) {
     let s = streams[stream]
     let kept = bytes.slice(0, min(bytes.count, 4096))
     unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 2) { length in
@@ -63,17 +64,56 @@ extension Worker where Engine: ~Copyable {
     record.method = text(0, of: label)
     record.authority = text(1, of: label)
     record.target = text(2, of: label)
+    record.rule = text(3, of: label)
+    record.backend = text(4, of: label)
+    record.grpcStatus = Int32(s[].grpcStatus)
     record.status = Int32(s[].status)
     record.requestBytes = s[].bytesReceived
     record.responseBytes = s[].bytesSent
     record.flags = ResponseFlags(rawValue: s[].responseFlags)
     let peer = connections[s[].downstream][].peer
-    unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: SocketAddress.maximumTextLength) { place in
+    let upstream = s[].upstream >= 0 ? connections[s[].upstream][].peer : SocketAddress()
+    let room = SocketAddress.maximumTextLength
+    unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: room * 2 + 8) { place in
       guard let start = place.baseAddress else { return }
-      let count = unsafe peer.format(into: start)
-      record.peer = unsafe LogText(start, count)
+      record.peer = unsafe LogText(start, peer.format(into: start))
+      record.upstream = unsafe endpointText(upstream, start + room)
       logLines.append(record, counters: counters)
     }
+  }
+
+  /// `address:port` at `place`, which has room for an address and 6 bytes more.
+  private func endpointText(_ address: SocketAddress, _ place: UnsafeMutablePointer<UInt8>) -> LogText {
+    var count = unsafe address.format(into: place)
+    guard count > 0 else { return LogText() }
+    // SAFETY: a colon and at most five digits.
+    unsafe place[count] = 0x3a
+    count += 1
+    var divisor: UInt16 = 10_000
+    while divisor > 1, address.port < divisor { divisor /= 10 }
+    while divisor > 0 {
+      unsafe place[count] = 48 + UInt8(truncatingIfNeeded: address.port / divisor % 10)
+      count += 1
+      divisor /= 10
+    }
+    return unsafe LogText(place, count)
+  }
+
+  /// Remembers the status that a gRPC backend gave, in a head (trailers-only) or in trailers.
+  @inline(__always)
+  func noteGRPCStatus(_ stream: Int32, _ table: HeaderTable) {
+    guard accessLog >= 0, streams[stream][].flags.contains(.grpc) else { return }
+    let index = table.firstIndex(of: .grpcStatus)
+    guard index >= 0 else { return }
+    var status: Int16 = 0
+    let value = table[index].valueBytes
+    var position = 0
+    while position < value.count, position < 3 {
+      guard value[position] >= 48, value[position] <= 57 else { return }
+      status = status * 10 + Int16(value[position] - 48)
+      position += 1
+    }
+    streams[stream][].grpcStatus = status
   }
 
   mutating func flushAccessLog() {

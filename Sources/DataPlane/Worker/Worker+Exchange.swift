@@ -119,7 +119,7 @@ extension Worker where Engine: ~Copyable {
     let s = streams[stream]
     s[].responseFlags |= ResponseFlags.downstreamClosed.rawValue
     counters.add(.downstreamAborts)
-    s[].flags.insert([.requestEnded, .downstreamGone])
+    s[].flags.insert(.requestEnded)
     if accessLog >= 0 { logExchange(stream) }
     detachUpstream(stream)
     let downstream = s[].downstream

@@ -40,6 +40,7 @@ extension Worker where Engine: ~Copyable {
     s[].status = head.status
     s[].flags.insert(.responseStarted)
     counters.addResponse(status: Int(head.status))
+    noteGRPCStatus(stream, head.fields)
     if s[].flags.contains(.downstreamHTTP2) {
       sendHTTP2Head(stream, head)
       return 0
@@ -178,6 +179,7 @@ extension Worker where Engine: ~Copyable {
   mutating func endResponse(_ stream: Int32, trailers: HeaderTable) {
     let s = streams[stream]
     s[].flags.insert(.responseEnded)
+    noteGRPCStatus(stream, trailers)
     let index = s[].downstream
     if s[].flags.contains(.downstreamHTTP2) {
       if s[].responseBody == .http2, let session = connections[index][].session {

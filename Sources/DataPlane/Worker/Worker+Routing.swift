@@ -92,7 +92,7 @@ extension Worker where Engine: ~Copyable {
     let s = streams[stream]
     let rule = cells[s[].cell][].view.image.rule(answer.rule)
     s[].rule = answer.rule
-    s[].listener = answer.listener
+    if accessLog >= 0 { keepText(stream, rule.provenance) }
     if rule.isGRPC { s[].flags.insert(.grpc) }
     if rule.requestTimeout != 0 { s[].requestDeadline = nowMilliseconds + UInt64(rule.requestTimeout) }
     switch rule.action {
@@ -120,6 +120,7 @@ extension Worker where Engine: ~Copyable {
     s[].weighted = number
     s[].backend = pick.backend
     let entry = cells[s[].cell][].view.backend(pick.backend)
+    if accessLog >= 0 { keepText(stream, cells[s[].cell][].view.image.backend(Int(pick.backend)).id) }
     let speaksHTTP2 = entry.proto == .h2c || s[].flags.contains(.grpc)
     if speaksHTTP2 { s[].flags.insert(.http2Upstream) }
     if head.upgrade == .webSocket && !speaksHTTP2 { s[].flags.insert(.wantsUpgrade) }
