@@ -102,7 +102,6 @@ public enum FieldSupport {
       "spec.http[].fault", "spec.http[].mirror", "spec.http[].mirrors", "spec.http[].mirrorPercent",
       "spec.http[].mirror_percent", "spec.http[].mirrorPercentage", "spec.http[].corsPolicy",
       "spec.http[].directResponse.body", "spec.http[].rewrite.uriRegexRewrite",
-      "spec.http[].redirect.derivePort",
       "spec.http[].match[].statPrefix", "spec.http[].route[].destination.subset",
     ].map(FieldPattern.init)
     + ["spec.http[].match[].sourceLabels", "spec.http[].match[].sourceNamespace"].map(FieldPattern.closed)

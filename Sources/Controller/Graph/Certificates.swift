@@ -14,6 +14,15 @@ public struct BuildMemory: Sendable {
   var soundEntries: Set<EntrySource> = []
 
   public init() {}
+
+  /// How many pieces are remembered before all are forgotten: churn must not grow the memory for ever.
+  private static let limit = 200_000
+
+  mutating func forget(notIn store: ResourceStore) {
+    if soundRules.count > Self.limit { soundRules = [] }
+    if soundEntries.count > Self.limit { soundEntries = [] }
+    certificates = certificates.filter { store[$0.key] != nil }
+  }
 }
 
 /// Finds and checks the Secret behind a certificate reference.

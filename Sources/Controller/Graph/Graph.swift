@@ -26,6 +26,7 @@ public struct Graph: Sendable {
     attachment.attachAll(memory: &memory, builder: &builder)
     var virtual = VirtualServiceStage(references: references, gateways: istioGateways)
     virtual.attachAll(memory: &memory, builder: &builder)
+    memory.forget(notIn: store)
     return Graph(
       classes: classes.nodes, gateways: attachment.gateways, routes: attachment.nodes,
       istioGateways: virtual.gateways, virtualServices: virtual.nodes,

@@ -16,6 +16,11 @@ struct RouteAttachment {
     var routes: Set<ResourceKey> = []
     var entries: [Hostname: [RankedEntry]] = [:]
     var seniority: Seniority?
+
+    mutating func note(_ route: ResourceKey, _ hosts: [Hostname], _ gateway: Seniority) {
+      if routes.insert(route).inserted { hostsByKind[route.kind, default: []] += hosts }
+      seniority = min(seniority ?? gateway, gateway)
+    }
   }
 
   init(references: References, gateways: [GatewayNode]) {
@@ -228,11 +233,7 @@ struct RouteAttachment {
   private mutating func note(
     _ draft: RouteDraft, _ hosts: [Hostname], on slot: ListenerSlot, _ gateway: Seniority
   ) {
-    var routes = served[slot] ?? SlotRoutes()
-    if routes.routes.insert(draft.object.key).inserted {
-      routes.hostsByKind[draft.object.key.kind, default: []] += hosts
-    }
-    routes.seniority = min(routes.seniority ?? gateway, gateway)
-    served[slot] = routes
+    // In place: a copy of what is attached so far would make attaching quadratic.
+    served[slot, default: SlotRoutes()].note(draft.object.key, hosts, gateway)
   }
 }

@@ -1,0 +1,50 @@
+import RoutingTable
+import Testing
+
+@testable import Controller
+
+@Suite struct ScaleTests {
+  /// Work grows with the number of routes, not with its square: five times the routes may take at most
+  /// fifteen times as long (a build without optimization on a shared machine, hence the room).
+  @Test(.timeLimit(.minutes(3))) func buildingIsNotQuadratic() throws {
+    let small = try time(routes: 400)
+    let large = try time(routes: 2000)
+    #expect(large < small * 15, "400 routes \(small), 2000 routes \(large)")
+  }
+
+  private func time(routes: Int) throws -> Duration {
+    let gateway = """
+      apiVersion: gateway.networking.k8s.io/v1
+      kind: Gateway
+      metadata: {name: web}
+      spec:
+        gatewayClassName: sluice
+        listeners: [{name: http, port: 80, protocol: HTTP}]
+
+      """
+    let texts = (0..<routes).map { number in
+      """
+      apiVersion: gateway.networking.k8s.io/v1
+      kind: HTTPRoute
+      metadata: {name: r\(number)}
+      spec:
+        parentRefs: [{name: web}]
+        hostnames: [h\(number).example.org]
+        rules: [{backendRefs: [{name: s\(number), port: 80}]}]
+
+      """
+    }
+    let text = ([gateway] + texts).joined(separator: "---\n")
+    let store = try GoldenCase.store(Array(text.utf8), file: "f")
+    var memory = BuildMemory()
+    var count = 0
+    let duration = ContinuousClock().measure {
+      let graph = Graph.build(store, ControllerOptions(), memory: &memory)
+      let table = TableCompiler.table(
+        graph.model, revision: 1, bindAddress: "", portMap: [:], endpoints: { _ in [] })
+      count = table.sockets[0].listeners[0].virtualHosts.count
+    }
+    #expect(count == routes)
+    return duration
+  }
+}
