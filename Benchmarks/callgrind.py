@@ -167,6 +167,7 @@ def main():
     options.requests -= options.requests % options.connections
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         machine.require(["gcc", "openssl", "valgrind", "objcopy", "h2load"])
         machine.sluice_programs(options.programs)

@@ -99,12 +99,15 @@ def main():
         realtime = can_use_realtime()
         settings = {
             "rounds": options.rounds, "seconds": options.seconds, "proxy_core": PROXY_CORE, "load_core": LOAD_CORE,
-            "priority": "All have real-time priority, so that nothing else runs in between." if realtime
+            "priority": "All have real-time priority, so that other work hardly runs in between." if realtime
             else "Real-time priority was not allowed: other work on the machine adds noise.",
             "command": command_line(), "facts": machine.facts(),
             "versions": machine.versions(options.peers), "load_average": machine.load_average(),
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         }
+        if settings["load_average"] > 1:
+            print(f"bench: load average {settings['load_average']:.1f}: the machine is busy. Ratios hold within "
+                  "some per cent, p99 does not.", file=sys.stderr)
         with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
             results, titles = run(options, folder, realtime)
         print_ratios(results, titles)

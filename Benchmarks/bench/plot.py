@@ -22,6 +22,9 @@ def bars(results, titles):
         parts.append(f'<text x="12" y="{y - 8}" class="group">{escape(result.workload.title)}</text>')
         for proxy in result.samples:
             user, system, total = (result.median(proxy, name) for name in ("user", "system", "total"))
+            # Medians of parts do not add up to the median of the whole: the bar is as long as the whole.
+            user = total * user / (user + system)
+            system = total - user
             color = COLORS.get(proxy, "#495057")
             middle = y + BAR - 3.5
             parts.append(f'<text x="{LABEL - 8}" y="{middle}" class="name">{escape(titles[proxy])}</text>')

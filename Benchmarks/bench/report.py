@@ -16,8 +16,8 @@ cores a load needs. Smaller is better.
 
 METHOD = """## How it is measured
 
-- Each proxy runs with one worker on core {proxy_core}; the load generator and the backends share core
-  {load_core}. {priority}
+- Each proxy runs with one worker on core {proxy_core}; the load generator and the backends share core {load_core}.
+  {priority}
 - Sluice is the release build, started by `sluice run --workers 1`, configured by the Gateway, HTTPRoute and
   GRPCRoute of `Benchmarks/config/sluice.yaml`; the data-plane process is measured. The peers have keep-alive
   pools to the backend and write no log; their configurations are in `Benchmarks/config/` and `bench/peers.py`.
@@ -31,7 +31,8 @@ METHOD = """## How it is measured
   most; ratios are medians of the ratios of the same round. A run with one failed request is thrown away.
 - `relay` is a C program that copies bytes between sockets and looks at none of them: a floor for HTTP/1.1.
 - Load, backends and proxies are on one machine: requests a second and p99 tell how they compare, not what a
-  network would show.
+  network would show. Where the load average says that the machine was busy, p99 holds the waits that the
+  scheduler made (it gives other work at least 50 ms of each second); ratios of processor time hardly move.
 """
 
 
