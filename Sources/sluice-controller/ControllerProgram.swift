@@ -92,7 +92,11 @@ struct ControllerProgram {
       gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
     // Watches never end by themselves.
     configuration.maximumGracefulShutdownDuration = .seconds(1)
-    try await ServiceGroup(configuration: configuration).run()
+    do {
+      try await ServiceGroup(configuration: configuration).run()
+    } catch let error as CannotListen {
+      throw Unusable(reason: "\(error)")
+    }
   }
 }
 

@@ -61,7 +61,22 @@ public struct APIServer: Service {
       configuration: ApplicationConfiguration(address: .hostname(options.host, port: options.port)),
       onServerRunning: { [onListening] channel in await onListening(channel.localAddress?.port ?? 0) },
       logger: logger)
-    try await application.run()
+    do {
+      try await application.run()
+    } catch let error as IOError {
+      throw CannotListen(host: options.host, port: options.port, reason: systemText(error.errnoCode))
+    }
+  }
+}
+
+/// The API's address cannot be had; trying again does not help.
+public struct CannotListen: Error, CustomStringConvertible {
+  let host: String
+  let port: Int
+  let reason: String
+
+  public var description: String {
+    "the API cannot listen on \(host):\(port): \(reason); choose another address with --api HOST:PORT"
   }
 }
 
