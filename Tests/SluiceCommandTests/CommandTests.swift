@@ -96,7 +96,7 @@ import YAML
       ---
       apiVersion: v1
       kind: Namespace
-      metadata: {name: n}
+      metadata: {name: team}
       """
     input.add(Array(text.utf8), file: "a.yaml", "team")
     #expect(input.inOrder.map(\.key.kind) == [.namespace, .httpRoute])
@@ -109,12 +109,12 @@ import YAML
   @Test func kubeconfigs() throws {
     let text = """
       current-context: c
-      contexts: [{name: c, context: {cluster: k, user: u, namespace: n}}]
+      contexts: [{name: c, context: {cluster: k, user: u, namespace: ns}}]
       clusters: [{name: k, cluster: {server: "https://h:1/", certificate-authority-data: QQ==}}]
       users: [{name: u, user: {token: t}}]
       """
     let config = try Kubeconfig.parse(Array(text.utf8), file: "k")
-    #expect(config == Kubeconfig(server: "https://h:1", authority: [65], token: "t", namespace: "n"))
+    #expect(config == Kubeconfig(server: "https://h:1", authority: [65], token: "t", namespace: "ns"))
     #expect(throws: CommandError.self) { try Kubeconfig.parse(Array("a: 1".utf8), file: "k") }
   }
 }
