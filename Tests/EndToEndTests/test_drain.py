@@ -3,6 +3,7 @@
 import os
 import queue
 import signal
+import subprocess
 import threading
 import time
 
@@ -63,24 +64,52 @@ def slow(run_sluice):
     made.close()
 
 
-@pytest.mark.parametrize("kind", ["h1", "h2"])
-def test_response_under_way_is_finished(slow, kind):
-    with slow.client(kind) as client, slow.client(kind) as idle:
+def test_response_under_way_is_finished(slow):
+    with slow.client("h1") as client:
         call = client.open("GET", "/", HOST)
         slow.started.get(timeout=20)
         slow.terminate()
         wait_until(slow.refuses, "no new connection is taken")
-        # A connection without a request goes at once.
+        assert slow.sluice.process.poll() is None
+        slow.go.set()
+        response = call.response()
+        assert (response.status, response.body) == (200, b"1234567890")
+        assert response.header("connection") is None
+        assert client.is_closed()
+    assert slow.sluice.process.wait(20) == 0
+
+
+def test_http2_response_under_way_is_finished(slow):
+    # The h2 library is of no use after a GOAWAY; curl is.
+    curl = subprocess.Popen(
+        ["curl", "-sS", "--http2-prior-knowledge", "--max-time", "30", "-H", f"Host: {HOST}",
+         f"http://{slow.sluice.address}:{slow.sluice.port(80)}/"], stdout=subprocess.PIPE, text=True)
+    slow.started.get(timeout=20)
+    slow.terminate()
+    wait_until(slow.refuses, "no new connection is taken")
+    slow.go.set()
+    assert curl.communicate(timeout=30)[0] == "1234567890"
+    assert curl.returncode == 0
+    assert slow.sluice.process.wait(20) == 0
+
+
+@pytest.mark.parametrize("kind", ["h1", "h2"])
+def test_idle_connection_does_not_hold_the_end_up(slow, kind):
+    with slow.client(kind) as idle:
+        if kind == "h2":
+            # Its SETTINGS have come and been answered.
+            while not idle.state.remote_settings.get(3):
+                idle.pump()
+        start = time.monotonic()
+        slow.terminate()
         if kind == "h1":
             assert idle.is_closed()
         else:
             while idle.is_open:
                 idle.pump()
-        assert slow.sluice.process.poll() is None
-        slow.go.set()
-        response = call.response()
-        assert (response.status, response.body) == (200, b"1234567890")
-    assert slow.sluice.process.wait(20) == 0
+            assert idle.going_away == 0
+        assert slow.sluice.process.wait(20) == 0
+        assert time.monotonic() - start < 4
 
 
 def test_ready_says_no_while_it_drains(slow):

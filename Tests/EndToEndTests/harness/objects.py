@@ -1,5 +1,7 @@
 """Objects as dictionaries, as short as tests want to write them."""
 
+import yaml
+
 GATEWAY_API = "gateway.networking.k8s.io/v1"
 ISTIO = "networking.istio.io/v1"
 
@@ -85,3 +87,8 @@ def forward(*backends, matches=None, filters=None, **more):
 
 def prefix(value):
     return {"path": {"type": "PathPrefix", "value": value}}
+
+
+def documents_of(*objects):
+    """One YAML stream."""
+    return yaml.safe_dump_all(objects, sort_keys=False)

@@ -54,6 +54,35 @@ def run_cli(arguments, stdin=None, environment=None, timeout=60):
     return Result(completed)
 
 
+class Command:
+    """A command that goes on, with what it has said so far."""
+
+    def __init__(self, arguments, environment=None):
+        self.text = ""
+        self.process = subprocess.Popen(
+            list(map(str, arguments)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, **(environment or {})})
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.text += line
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(5)
+        self.reader.join(5)
+        self.process.stdout.close()
+
+
 class AdminSocket:
     """The data plane's admin socket: plain HTTP/1.1, one request a connection."""
 
