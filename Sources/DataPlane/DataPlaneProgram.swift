@@ -6,6 +6,7 @@ public enum DataPlaneProgram {
   /// Starts the workers, then serves the controller, the admin socket and signals until drained.
   /// - Returns: the exit code; 1 when something that was asked for could not be opened.
   public static func run(_ arguments: DataPlaneArguments) -> Int32 {
+    DescriptorLimit.raise()
     var control = arguments.control
     let log = control.log
     var options = DataPlaneOptions(workers: arguments.workers)

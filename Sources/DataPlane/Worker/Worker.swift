@@ -69,7 +69,7 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   static var maximumCells: Int { 65_536 }
 
   init(mailbox: Mailbox, options: DataPlaneOptions, counters: CounterBlock, seed: UInt64) throws(SystemError) {
-    let slots = descriptorLimit()
+    let slots = DescriptorLimit.slots
     var engineOptions = EngineOptions()
     engineOptions.slotLimit = slots
     let engine = try Engine(options: engineOptions)
@@ -179,14 +179,6 @@ private let writeFrameLine: HTTP2DebugLog = { _, line, count in
     unsafe start[count] = 10
     unsafe _ = write(2, start, count + 1)
   }
-}
-
-/// How many descriptors the process may have, which bounds the slot tables.
-func descriptorLimit() -> Int {
-  var limit = rlimit()
-  // SAFETY: fills a local.
-  guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 1024 }
-  return Int(min(limit.rlim_cur, 262_144))
 }
 
 extension HTTP1Limits {
