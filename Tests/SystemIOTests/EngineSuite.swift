@@ -75,24 +75,25 @@ struct EngineSuite<Engine: IOEngine & ~Copyable> {
 
   func appendsBehindKeptBytes() throws {
     let d = try D()
-    let (descriptor, peer) = Sockets.pair()
+    // Small buffers, so that what is kept goes out piece by piece and never wholly.
+    let (descriptor, peer) = try Sockets.tcpPair(buffer: 8_192)
     let socket = try d.adopted(descriptor)
     var random = Seeded(7)
     var sent = 0, got: [UInt8] = []
     let end = monotonicNanoseconds() + 60_000_000_000
-    while sent < 4_000_000 {
-      let n = Int.random(in: 1...60_000, using: &random)
+    while sent < 1_500_000 {
+      let n = Int.random(in: 1...20_000, using: &random)
       d.send(socket, pattern(n, from: sent))
       sent += n
-      if d.engine.unsentBytes(socket) > 500_000 {
-        while d.engine.unsentBytes(socket) > 100_000, monotonicNanoseconds() < end {
+      if d.engine.unsentBytes(socket) > 150_000 {
+        while d.engine.unsentBytes(socket) > 50_000, monotonicNanoseconds() < end {
           if case .bytes(let bytes) = peer.read(limit: 30_000) { got += bytes }
           d.turn(0)
         }
       }
     }
-    while got.count < sent, case .bytes(let bytes) = peer.read() {
-      got += bytes
+    while got.count < sent, monotonicNanoseconds() < end {
+      if case .bytes(let bytes) = peer.read() { got += bytes }
       d.turn(0)
     }
     #expect(got == pattern(sent))
@@ -217,6 +218,28 @@ struct EngineSuite<Engine: IOEngine & ~Copyable> {
     #expect(d.kinds(socket) == [.received, .failed])
     #expect(d.log.last?.error == ECONNRESET)
     #expect(d.engine.unsentBytes(socket) == 0)
+  }
+
+  /// The failure is found by a send, before the engine heard of anything.
+  func deliversBytesBeforeAFailedSend() throws {
+    let d = try D()
+    let (descriptor, peer) = try Sockets.tcpPair()
+    let (otherDescriptor, otherPeer) = Sockets.pair()
+    let socket = try d.adopted(descriptor), other = try d.adopted(otherDescriptor)
+    d.engine.startReceiving(socket)
+    d.turn(5)
+    d.engine.startReceiving(other)
+    #expect(otherPeer.write("x") == 1)
+    d.engine.wait(untilNanoseconds: monotonicNanoseconds() + 1_000_000_000)
+    #expect(d.next()?.socket == other)
+    #expect(peer.write("413 too large") == 13)
+    peer.reset()
+    usleep(2_000)
+    d.send(socket, [1])
+    var events: [Recorded] = []
+    while let event = d.next() { events.append(event) }
+    #expect(events.map(\.kind) == [.received, .failed])
+    #expect(events.first?.bytes == Array("413 too large".utf8))
   }
 
   func saysThatSendingIsDeadWhileStopped() throws {

@@ -13,6 +13,7 @@ import Testing
   @Test func peerHalfClosesFirst() throws { try suite.peerHalfClosesFirst() }
   @Test func halfClosesFirstAfterUnsentBytes() throws { try suite.halfClosesFirstAfterUnsentBytes() }
   @Test func deliversBytesBeforeAReset() throws { try suite.deliversBytesBeforeAReset() }
+  @Test func deliversBytesBeforeAFailedSend() throws { try suite.deliversBytesBeforeAFailedSend() }
   @Test func saysThatSendingIsDeadWhileStopped() throws { try suite.saysThatSendingIsDeadWhileStopped() }
   @Test func failsWhenAUnixPeerGoes() throws { try suite.failsWhenAUnixPeerGoes() }
   @Test func givesNothingStaleToANewOwner() throws { try suite.givesNothingStaleToANewOwner() }
