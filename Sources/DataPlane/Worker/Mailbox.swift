@@ -9,6 +9,15 @@ enum Command {
   /// Finish what is open, take nothing new; close everything at the deadline (worker clock, milliseconds).
   case drain(deadlineMilliseconds: UInt64)
   case stop
+
+  /// Closes the descriptors that nobody will take.
+  func discard() {
+    switch self {
+    case .adopt(_, let added, _): for listener in added { close(listener.descriptor) }
+    case .handOver(let descriptor, _): close(descriptor)
+    case .drain, .stop: break
+    }
+  }
 }
 
 /// A listening descriptor that a worker is to accept from.
@@ -23,6 +32,7 @@ final class Mailbox: Sendable {
   private struct Box {
     var commands: [Command] = []
     var retired: [LoadedConfiguration] = []
+    var isDetached = false
   }
   private let box = Mutex(Box())
   private let mail = Atomic<Int>(0)
@@ -38,9 +48,15 @@ final class Mailbox: Sendable {
   // Control thread.
 
   func post(_ command: Command) {
-    box.withLock { $0.commands.append(command) }
-    mail.store(1, ordering: .releasing)
-    signal(wakeDescriptor.load(ordering: .acquiring))
+    // Under the lock, so that no signal goes to a number that `detach` has given up.
+    let isTaken = box.withLock { box in
+      if box.isDetached { return false }
+      box.commands.append(command)
+      mail.store(1, ordering: .releasing)
+      signal(wakeDescriptor.load(ordering: .acquiring))
+      return true
+    }
+    if !isTaken { command.discard() }
   }
 
   var adopted: UInt64 { adoptedSequence.load(ordering: .acquiring) }
@@ -60,6 +76,17 @@ final class Mailbox: Sendable {
   func attach(wakeDescriptor descriptor: Int32) {
     wakeDescriptor.store(descriptor, ordering: .releasing)
     if hasMail { signal(descriptor) }
+  }
+
+  /// The worker ends, and its eventfd with it: what was not read is let go of, and nothing more is taken.
+  func detach() {
+    wakeDescriptor.store(-1, ordering: .releasing)
+    let left = box.withLock { box in
+      box.isDetached = true
+      defer { box.commands = [] }
+      return box.commands
+    }
+    for command in left { command.discard() }
   }
 
   var hasMail: Bool { mail.load(ordering: .acquiring) != 0 }

@@ -120,6 +120,7 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
       while engine.next(&event) { dispatch(event) }
     }
     flushTurn()
+    mailbox.detach()
   }
 
   /// What is left to do when the events of a turn are used up.
