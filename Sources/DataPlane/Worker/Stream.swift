@@ -82,6 +82,8 @@ struct Stream {
   var head = ByteStore()
   /// Request body bytes that arrived before there was an upstream to take them.
   var pendingBody = ByteStore()
+  /// The request's trailer section in HTTP/1.1 form, when that came so early too.
+  var pendingTrailers = ByteStore()
   /// From the head or the trailers, for the access log; -1: none seen.
   var grpcStatus: Int16 = -1
   /// Method, authority, target, rule and backend for the access log; filled only while it is on.

@@ -33,6 +33,7 @@ extension Worker where Engine: ~Copyable {
     releaseStreamCell(stream)
     s[].head.clear()
     s[].pendingBody.release()
+    s[].pendingTrailers.release()
     s[].label.release()
     s[].downstream = -1
     s[].generation &+= 1
@@ -188,8 +189,10 @@ extension Worker where Engine: ~Copyable {
     let connection = connections[index]
     let unsent = engine.unsentBytes(connection[].handle)
     connection[].deadline = 0
+    let before = connection[].unsentAtWatch
+    connection[].unsentAtWatch = 0
     guard unsent > 0 else { return false }
-    if unsent >= connection[].unsentAtWatch {
+    if before > 0 && unsent >= before {
       counters.hit(.writeStallTimeout)
       clientGone(index)
       closeConnection(index)
@@ -215,7 +218,8 @@ extension Worker where Engine: ~Copyable {
     s[].flags.remove(.downstreamPaused)
     if s[].flags.contains(.downstreamHTTP2) {
       payDownstream(stream)
-    } else if connections[s[].downstream][].stash.isEmpty {
+    } else if connections[s[].downstream][].incoming != .done || connections[s[].downstream][].stash.isEmpty {
+      // Stashed bytes may be the beginning of a trailer section, whose rest is still to come.
       resumeReading(s[].downstream)
     }
   }

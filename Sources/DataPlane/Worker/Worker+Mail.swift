@@ -79,6 +79,8 @@ extension Worker where Engine: ~Copyable {
         connection[].endpoint = -1
         if connection[].flags.contains(.idle) {
           closeConnection(index)
+        } else if connection[].flags.contains(.speaksHTTP2) && connection[].firstStream < 0 {
+          closeLater(index)
         } else {
           connection[].flags.insert(.draining)
         }

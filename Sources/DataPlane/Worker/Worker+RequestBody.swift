@@ -56,7 +56,43 @@ extension Worker where Engine: ~Copyable {
     guard !s[].flags.contains(.requestEnded) else { return }
     s[].flags.insert(.requestEnded)
     if !s[].flags.contains(.downstreamHTTP2) { connections[s[].downstream][].deadline = 0 }
-    guard s[].upstream >= 0, s[].flags.contains(.headSent) else { return }
+    guard s[].upstream >= 0, s[].flags.contains(.headSent) else {
+      if trailers.count > 0 { keepTrailers(stream, trailers) }
+      return
+    }
+    finishRequestBody(stream, trailers: trailers)
+  }
+
+  private mutating func keepTrailers(_ stream: Int32, _ trailers: HeaderTable) {
+    let room = limits.maxHeadBytes + 64 * 1024
+    let s = streams[stream]
+    var index = 0
+    while index < trailers.count {
+      let field = trailers[index]
+      index += 1
+      if field.isDropped { continue }
+      _ = s[].pendingTrailers.append(field.nameBytes, limit: room)
+      _ = s[].pendingTrailers.append(Bytes(": "), limit: room)
+      _ = s[].pendingTrailers.append(field.valueBytes, limit: room)
+      _ = s[].pendingTrailers.append(Bytes("\r\n"), limit: room)
+    }
+    _ = s[].pendingTrailers.append(Bytes("\r\n"), limit: room)
+  }
+
+  /// Ends a request whose end came before there was an upstream to take it.
+  mutating func finishPendingBody(_ stream: Int32) {
+    var kept = streams[stream][].pendingTrailers.take()
+    defer { kept.release() }
+    var trailers = unsafe HeaderTable(base: requestFields.base, capacity: requestFields.capacity)
+    if !kept.isEmpty {
+      var unbounded = http1Limits
+      unbounded.maxFields = Self.maximumFields
+      unbounded.maxTrailerBytes = limits.maxHeadBytes + 64 * 1024
+      let bytes = kept.bytes
+      let fault = unsafe parseTrailers(bytes.start, bytes.count, limits: unbounded, into: &trailers)
+      // They were sound when they came; should they not be now, they may be left out (RFC 9110 section 6.5.1).
+      if fault != nil { trailers.count = 0 }
+    }
     finishRequestBody(stream, trailers: trailers)
   }
 

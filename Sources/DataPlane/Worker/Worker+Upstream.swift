@@ -184,13 +184,12 @@ extension Worker where Engine: ~Copyable {
     let s = streams[stream]
     var head = RequestHead(fields: unsafe HeaderTable(base: requestFields.base, capacity: requestFields.capacity))
     var consumed = 0
-    var kept = s[].head.take()
-    defer { kept.release() }
     var unbounded = http1Limits
     unbounded.maxFields = Self.maximumFields
     unbounded.maxHeadBytes = 128 * 1024
     unbounded.maxRequestLine = 64 * 1024
-    let bytes = kept.bytes
+    // The copy stays for another attempt; whoever ends the stream down there ends the use of `head` too.
+    let bytes = s[].head.bytes
     let result = unsafe parseRequestHead(
       bytes.start, bytes.count, limits: unbounded, into: &head, consumed: &consumed)
     guard case .complete = result else {
@@ -306,7 +305,7 @@ extension Worker where Engine: ~Copyable {
       writeRequestBody(stream, pending.bytes)
       pending.release()
     }
-    if s[].flags.contains(.requestEnded) && s[].requestBody != .none { finishRequestBody(stream, trailers: .empty) }
+    if s[].flags.contains(.requestEnded) && s[].requestBody != .none { finishPendingBody(stream) }
     resumeDownstreamUnlessFull(stream)
   }
 
@@ -380,6 +379,7 @@ extension Worker where Engine: ~Copyable {
   /// An HTTP/2 backend said that it did nothing with the request (REFUSED_STREAM, GOAWAY).
   mutating func upstreamRefused(_ stream: Int32) {
     let s = streams[stream]
+    text.reset()
     let kept = s[].flags.contains(.headKept) && !s[].head.isEmpty && !s[].flags.contains(.bodySent) && s[].cell >= 0
     cancelUpstream(stream)
     if kept && s[].attempts < Self.maximumAttempts && pickEndpoint(stream, avoiding: -1) {
@@ -396,6 +396,14 @@ extension Worker where Engine: ~Copyable {
   private mutating func sendKept(_ stream: Int32) {
     let s = streams[stream]
     s[].flags.remove([.headSent, .upstreamReused])
+    if s[].flags.contains(.http2Upstream) {
+      let shared = pools.shared(endpoint: s[].endpoint)
+      if shared >= 0, connections[shared][].phase == .connecting {
+        s[].attempts += 1
+        join(stream, shared, isWaiting: true)
+        return
+      }
+    }
     openUpstream(stream)
   }
 
@@ -462,7 +470,11 @@ extension Worker where Engine: ~Copyable {
     s[].upstreamID = 0
     s[].flags.remove([.waiting, .upstreamPaused])
     if connection[].endpoint >= 0 {
-      if case .close(let other) = pools.streamClosed(index, nowMilliseconds: nowMilliseconds) { closeLater(other) }
+      if case .close(let other) = pools.streamClosed(index, nowMilliseconds: nowMilliseconds) {
+        // The pool has forgotten it and must not hear of it again.
+        connections[other][].endpoint = -1
+        closeLater(other)
+      }
     } else if connection[].firstStream < 0 {
       closeLater(index)
     }
@@ -476,8 +488,12 @@ extension Worker where Engine: ~Copyable {
   }
 
   /// After the frames that this turn still owes it.
-  private mutating func closeLater(_ index: Int32) {
+  mutating func closeLater(_ index: Int32) {
     let connection = connections[index]
+    guard connection[].phase == .http2 else {
+      closeConnection(index)
+      return
+    }
     connection[].session?.goAway(graceful: false)
     connection[].flags.insert(.draining)
     markDirty(index)

@@ -9,25 +9,25 @@ extension Worker where Engine: ~Copyable {
   mutating func upstreamEvent(_ index: Int32, _ event: HTTP2Event) {
     switch event.kind {
     case .responseHead:
-      upstreamHead(event)
+      upstreamHead(index, event)
     case .informational:
-      let stream = stream(tagged: event.tag)
+      let stream = stream(of: event, on: index)
       guard stream >= 0 else { return }
       var head = unsafe event.responseHead.pointee
       forwardInterim(stream, &head)
     case .data:
       upstreamData(index, event)
     case .trailers:
-      let stream = stream(tagged: event.tag)
+      let stream = stream(of: event, on: index)
       if stream >= 0 { upstreamFinished(stream, trailers: event.trailers) }
     case .endStream:
-      let stream = stream(tagged: event.tag)
+      let stream = stream(of: event, on: index)
       if stream >= 0 { upstreamFinished(stream, trailers: .empty) }
     case .streamClosed:
-      let stream = stream(tagged: event.tag)
+      let stream = stream(of: event, on: index)
       if stream >= 0 { upstreamClosed(stream, errorCode: event.errorCode) }
     case .writable:
-      let stream = stream(tagged: event.tag)
+      let stream = stream(of: event, on: index)
       if stream >= 0 { resumeDownstream(stream) }
     case .goAway:
       counters.add(.upstreamGoAwaysReceived)
@@ -43,8 +43,14 @@ extension Worker where Engine: ~Copyable {
     }
   }
 
-  private mutating func upstreamHead(_ event: HTTP2Event) {
+  /// The stream that an event of this connection is about; -1 when it has ended or went elsewhere.
+  private func stream(of event: HTTP2Event, on index: Int32) -> Int32 {
     let stream = stream(tagged: event.tag)
+    return stream >= 0 && streams[stream][].upstream == index ? stream : -1
+  }
+
+  private mutating func upstreamHead(_ index: Int32, _ event: HTTP2Event) {
+    let stream = stream(of: event, on: index)
     guard stream >= 0 else { return }
     text.reset()
     var head = unsafe event.responseHead.pointee
@@ -64,7 +70,7 @@ extension Worker where Engine: ~Copyable {
 
   private mutating func upstreamData(_ index: Int32, _ event: HTTP2Event) {
     guard let session = connections[index][].session else { return }
-    let stream = stream(tagged: event.tag)
+    let stream = stream(of: event, on: index)
     guard stream >= 0 else {
       session.consume(event.streamID, event.bytes.count)
       return
@@ -96,6 +102,8 @@ extension Worker where Engine: ~Copyable {
     if errorCode == HTTP2ErrorCode.refusedStream && !s[].flags.contains(.responseStarted) {
       upstreamRefused(stream)
     } else if !s[].flags.contains(.responseEnded) {
+      // The backend has seen the request and said no to it: it is not sent again.
+      s[].head.clear()
       upstreamLost(stream)
     }
   }
