@@ -89,7 +89,9 @@ struct Connection {
   var session: HTTP2Session?
   var peer = SocketAddress()
 
-  /// Bytes that the client had not taken when `writeStallTimeout` began to run.
+  /// Streams of a client's HTTP/2 session whose end has not been reported yet.
+  var openStreams: Int32 = 0
+  /// Bytes that the client had not taken when `writeStallTimeout` began to run; 0: it does not run.
   var unsentAtWatch = 0
   /// When the timer that is armed fires; a later `deadline` is looked at then.
   var timerAt: UInt64 = 0

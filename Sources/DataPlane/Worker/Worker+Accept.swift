@@ -140,6 +140,8 @@ extension Worker where Engine: ~Copyable {
     if connection[].role == .downstream {
       openDownstream -= 1
       counters.subtract(.downstreamConnectionsActive)
+      // A session that goes reports no more ends.
+      counters.subtract(.http2StreamsActive, Int(connection[].openStreams))
     } else {
       if connection[].endpoint >= 0 { pools.remove(index) }
       counters.subtract(.upstreamConnectionsActive)

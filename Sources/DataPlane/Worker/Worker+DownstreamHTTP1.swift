@@ -59,7 +59,11 @@ extension Worker where Engine: ~Copyable {
       guard connection[].flags.contains(.replay) else { continue }
       connection[].flags.remove(.replay)
       guard connection[].role == .downstream, connection[].phase == .http1 else { continue }
+      let handle = connection[].handle
       if connection[].incoming == .head && !connection[].stash.isEmpty { readStash(index) }
+      // A client that has half-closed gets what it has asked for, and no more.
+      guard isAlive(index, handle), connection[].flags.contains(.peerClosed) else { continue }
+      if connection[].phase == .http1 && connection[].stream < 0 { closeWhenDrained(index) }
     }
     replays.removeAll()
   }
@@ -136,6 +140,7 @@ extension Worker where Engine: ~Copyable {
     } else {
       connection[].incoming = .done
     }
+    if connection[].incoming != .done { arm(index, at: nowMilliseconds + UInt64(limits.requestBodyIdleTimeout)) }
     head.scheme = connection[].scheme == Scheme.https.rawValue ? .https : .http
     counters.add(.requestsHTTP1)
     guard let stream = newStream(downstream: index) else {
@@ -227,9 +232,11 @@ extension Worker where Engine: ~Copyable {
       return
     }
     connection[].incoming = .head
-    connection[].deadline = nowMilliseconds + UInt64(limits.idleTimeout)
+    let wait = connection[].flags.contains(.draining) ? min(1000, limits.idleTimeout) : limits.idleTimeout
+    connection[].deadline = nowMilliseconds + UInt64(wait)
     if connection[].timerAt == 0 { arm(index, at: connection[].deadline) }
-    if !connection[].stash.isEmpty && !connection[].flags.contains(.replay) {
+    let hasMore = !connection[].stash.isEmpty || connection[].flags.contains(.peerClosed)
+    if hasMore && !connection[].flags.contains(.replay) {
       connection[].flags.insert(.replay)
       replays.append(index)
     }

@@ -91,6 +91,7 @@ extension Worker where Engine: ~Copyable {
       counters.add(.http2ResetsReceived)
     case .streamClosed:
       counters.subtract(.http2StreamsActive)
+      connections[index][].openStreams -= 1
       let stream = stream(tagged: event.tag)
       if stream >= 0 {
         streams[stream][].downstreamID = 0
@@ -117,6 +118,7 @@ extension Worker where Engine: ~Copyable {
     let connection = connections[index]
     counters.add(.requestsHTTP2)
     counters.add(.http2StreamsActive)
+    connection[].openStreams += 1
     guard let session = connection[].session else { return }
     guard let stream = newStream(downstream: index) else {
       session.reset(event.streamID, HTTP2ErrorCode.refusedStream)

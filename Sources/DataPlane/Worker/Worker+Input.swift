@@ -57,6 +57,7 @@ extension Worker where Engine: ~Copyable {
       sendCiphertext(index)
       guard isAlive(index, handle) else { return }
       if connection[].phase == .handshaking && tls.isHandshakeDone { handshakeDone(index, tls) }
+      guard isAlive(index, handle) else { return }
       switch result {
       case .bytes(let count):
         input(index, unsafe Bytes(start: plaintext.base, count: count))
@@ -140,7 +141,10 @@ extension Worker where Engine: ~Copyable {
     case .tunnel: tunnelEnded(index)
     case .http1 where connection[].stream >= 0 && connection[].incoming == .done:
       // Half-closed after a whole request: the client still wants its answer (RFC 9112 section 9.6).
-      connection[].flags.remove(.keepAlive)
+      if connection[].stash.isEmpty { connection[].flags.remove(.keepAlive) }
+    case .http1 where connection[].stream < 0 && connection[].flags.contains(.replay):
+      // Requests that came before are still to be read: see `replayStashes`.
+      break
     case .http1 where connection[].stream >= 0:
       failed(index, error: 104)
     default:

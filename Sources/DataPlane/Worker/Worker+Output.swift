@@ -109,6 +109,12 @@ extension Worker where Engine: ~Copyable {
     writer.lastChunk()
     writer.fields(trailers)
     writer.end()
+    if !writer.isSound {
+      // Trailers that HTTP/1.1 has no form for may be left out (RFC 9110 section 6.5.1); the end may not.
+      unsafe writer = HeadWriter(place, capacity: room)
+      writer.lastChunk()
+      writer.end()
+    }
     endWrite(index, writer.count)
   }
 

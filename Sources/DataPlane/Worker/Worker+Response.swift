@@ -66,6 +66,7 @@ extension Worker where Engine: ~Copyable {
     let index = s[].downstream
     let connection = connections[index]
     let isHTTP10 = connection[].flags.contains(.http10)
+    if connection[].flags.contains(.draining) { connection[].flags.remove(.keepAlive) }
     chooseFraming(stream, head, isHTTP10: isHTTP10)
     let along = s[].responseBody == .chunked || s[].responseBody == .none ? 0 : min(body.count, 64 * 1024)
     let room = 128 * 1024
@@ -117,7 +118,8 @@ extension Worker where Engine: ~Copyable {
   @inline(__always)
   private func chooseFraming(_ stream: Int32, _ head: ResponseHead, isHTTP10: Bool) {
     let s = streams[stream]
-    if head.endStream || s[].flags.contains(.headRequest) {
+    // An HTTP/2 backend may end a 204 or 304 with an empty DATA frame (RFC 9110 sections 15.3.5 and 15.4.5).
+    if head.endStream || s[].flags.contains(.headRequest) || head.status == 204 || head.status == 304 {
       s[].responseBody = .none
     } else if head.contentLength >= 0 {
       s[].responseBody = .length
@@ -153,7 +155,7 @@ extension Worker where Engine: ~Copyable {
       writer.statusLine(head.status, reason: head.reason)
       writer.fields(head.fields)
       writer.end()
-      endWrite(index, writer.count)
+      if writer.isSound { endWrite(index, writer.count) }
     }
   }
 

@@ -17,13 +17,6 @@ extension Worker where Engine: ~Copyable {
       return -1
     }
     let downstream = s[].downstream
-    counters.add(.upgrades)
-    counters.add(.upgradesActive)
-    counters.addResponse(status: 101)
-    s[].status = 101
-    s[].flags.insert([.tunnelled, .responseStarted])
-    s[].requestDeadline = 0
-    s[].backendDeadline = 0
     let room = 128 * 1024
     let place = unsafe beginWrite(downstream, room)
     var writer = unsafe HeadWriter(place, capacity: room)
@@ -31,7 +24,20 @@ extension Worker where Engine: ~Copyable {
     writer.fields(head.fields)
     writer.connectionUpgrade(Bytes("websocket"))
     writer.end()
+    guard writer.isSound else {
+      counters.add(.malformedResponses)
+      cancelUpstream(stream)
+      reply(stream, status: 502, reason: "the backend's response cannot be passed on", flags: .upstreamMalformed)
+      return -1
+    }
     endWrite(downstream, writer.count)
+    counters.add(.upgrades)
+    counters.add(.upgradesActive)
+    counters.addResponse(status: 101)
+    s[].status = 101
+    s[].flags.insert([.tunnelled, .responseStarted])
+    s[].requestDeadline = 0
+    s[].backendDeadline = 0
     releaseStreamCell(stream)
     connections[downstream][].phase = .tunnel
     connections[index][].phase = .tunnel

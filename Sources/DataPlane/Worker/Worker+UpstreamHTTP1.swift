@@ -137,7 +137,9 @@ extension Worker where Engine: ~Copyable {
   private mutating func finishLength(_ index: Int32, _ stream: Int32, used: Int, _ available: Int) -> Int {
     let connection = connections[index]
     guard connection[].remaining == 0 else {
-      if isFull(streams[stream][].downstream) { pauseUpstream(stream) }
+      // An HTTP/2 client's queue says for itself when it is full and when there is room again.
+      let s = streams[stream]
+      if !s[].flags.contains(.downstreamHTTP2) && isFull(s[].downstream) { pauseUpstream(stream) }
       return used
     }
     connection[].incoming = .done
