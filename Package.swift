@@ -101,7 +101,9 @@ let testTargets: [Target] = [
   tests(of: "Upstream"),
   tests(of: "ControlProtocol", ["CLinux"]),
   tests(of: "Telemetry", ["CLinux"]),
-  tests(of: "DataPlane", ["CLinux", "ControlProtocol", "RoutingTable", "SystemIO", "Telemetry"]),
+  tests(
+    of: "DataPlane",
+    ["CLinux", "ControlProtocol", "HTTP2", "HTTPSemantics", "RoutingTable", "SystemIO", "Telemetry"]),
   tests(
     of: "Controller", ["CLinux", "ControlProtocol", "GatewayAPI", "YAML", "RoutingTable"], exclude: ["Cases"]),
   .testTarget(

@@ -41,6 +41,8 @@ final class TestFleet {
 /// A blocking socket with a time limit on every read.
 final class TestConnection {
   let descriptor: Int32
+  /// The peer has ended, rather than said nothing for too long.
+  private(set) var hasEnded = false
 
   init(_ descriptor: Int32) {
     self.descriptor = descriptor
@@ -68,6 +70,7 @@ final class TestConnection {
   func receiveSome(_ most: Int = 65_536) -> [UInt8] {
     var buffer = [UInt8](repeating: 0, count: most)
     let n = unsafe recv(descriptor, &buffer, most, 0)
+    if n == 0 { hasEnded = true }
     return n > 0 ? Array(buffer[..<n]) : []
   }
 

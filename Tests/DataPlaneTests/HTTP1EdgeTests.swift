@@ -1,0 +1,188 @@
+import Glibc
+import RoutingTable
+import Telemetry
+import Testing
+
+@testable import DataPlane
+
+/// Ends, pauses and limits in the middle of HTTP/1 exchanges.
+struct HTTP1EdgeTests {
+  @Test func aPausedUploadGoesOnWithAPartialTrailerSection() throws {
+    let backend = try TestBackend()
+    let fleet = try TestFleet(.forwarding(to: backend.port))
+    let client = try fleet.connect()
+    // The backend is connected to and its socket buffers are filled before the trailer section is whole.
+    client.send("POST /1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    let server = try backend.accept()
+    let piece = String(repeating: "x", count: 1 << 16)
+    let chunks = String(repeating: "10000\r\n\(piece)\r\n", count: 160)
+    let writer = try inThread {
+      client.send(chunks + "0\r\nx-sum: ")
+      usleep(300_000)
+      client.send("1\r\n\r\n")
+    }
+    usleep(200_000)
+    let end = "\r\n0\r\nx-sum: 1\r\n\r\n"
+    let request = server.receive(toSuffix: end)
+    #expect(request.count > 160 << 16)
+    #expect(request.suffix(end.utf8.count) == Array(end.utf8)[...])
+    pthread_join(writer, nil)
+    server.send("HTTP/1.1 204 No Content\r\n\r\n")
+    #expect(client.receive(until: "\r\n\r\n").hasPrefix("HTTP/1.1 204 "))
+  }
+
+  @Test func trailersThatComeBeforeTheBackendIsConnectedArrive() throws {
+    let backend = try TestBackend()
+    let fleet = try TestFleet(.forwarding(to: backend.port))
+    let client = try fleet.connect()
+    client.send(
+      "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-sum: 1\r\n\r\n")
+    let server = try backend.accept()
+    let end = "3\r\nabc\r\n0\r\nx-sum: 1\r\n\r\n"
+    #expect(server.receive(until: "1\r\n\r\n").hasSuffix(end))
+  }
+
+  @Test func aHalfClosedClientGetsAllItsPipelinedAnswers() throws {
+    let backend = try TestBackend()
+    let fleet = try TestFleet(.forwarding(to: backend.port))
+    let client = try fleet.connect()
+    client.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+    client.endSending()
+    let server = try backend.accept()
+    #expect(server.receive(until: "\r\n\r\n").hasPrefix("GET /1 "))
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none")
+    #expect(server.receive(until: "\r\n\r\n").hasPrefix("GET /2 "))
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo")
+    let all = client.receiveAll()
+    #expect(all.contains("one"))
+    #expect(all.hasSuffix("two") && client.hasEnded)
+  }
+
+  @Test func aBodyThatNeverBeginsIs408() throws {
+    let backend = try TestBackend()
+    var options = DataPlaneOptions(workers: 1)
+    options.limits.requestBodyIdleTimeout = 200
+    let fleet = try TestFleet(.forwarding(to: backend.port), options: options)
+    let client = try fleet.connect()
+    client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+    let server = try backend.accept()
+    #expect(client.receiveAll().hasPrefix("HTTP/1.1 408 "))
+    #expect(client.hasEnded)
+    #expect(server.receiveAll().hasPrefix("POST / ") && server.hasEnded)
+  }
+
+  @Test func aBodyAboveTheLimitIs413InTheMiddle() throws {
+    let backend = try TestBackend()
+    var options = DataPlaneOptions(workers: 1)
+    options.limits.maxRequestBodyBytes = 10
+    let fleet = try TestFleet(.forwarding(to: backend.port), options: options)
+    let client = try fleet.connect()
+    client.send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    let server = try backend.accept()
+    #expect(server.receive(until: "abc\r\n").contains("abc"))
+    client.send("10\r\n0123456789abcdef\r\n0\r\n\r\n")
+    #expect(client.receiveAll().hasPrefix("HTTP/1.1 413 "))
+    #expect(!server.receiveAll().contains("0123"))
+  }
+
+  @Test func anEarlyResponseEndsTheConnection() throws {
+    let backend = try TestBackend()
+    let fleet = try TestFleet(.forwarding(to: backend.port))
+    let client = try fleet.connect()
+    client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+    let server = try backend.accept()
+    _ = server.receive(until: "abc")
+    server.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+    #expect(client.receiveAll().hasSuffix("no"))
+    #expect(server.receiveAll().isEmpty && server.hasEnded)
+  }
+
+  @Test func aResponseInADrainSaysClose() throws {
+    let backend = try TestBackend()
+    let fleet = try TestFleet(.forwarding(to: backend.port))
+    let client = try fleet.connect()
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    let server = try backend.accept()
+    _ = server.receive(until: "\r\n\r\n")
+    fleet.fleet.beginDrain(milliseconds: 5000)
+    usleep(50_000)
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    let all = client.receiveAll()
+    #expect(all.contains("connection: close\r\n"))
+    #expect(all.hasSuffix("ok") && client.hasEnded)
+  }
+
+  @Test func requestsBehindAnUpgradeGoIntoTheTunnel() throws {
+    let backend = try TestBackend()
+    let fleet = try TestFleet(.forwarding(to: backend.port))
+    let client = try fleet.connect()
+    client.send(
+      "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a\r\n\r\nframe")
+    let server = try backend.accept()
+    #expect(!server.receive(until: "\r\n\r\n").contains("frame"))
+    server.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+    #expect(server.receive(until: "frame") == "frame")
+    #expect(client.receive(until: "\r\n\r\n").hasPrefix("HTTP/1.1 101 "))
+    server.endSending()
+    #expect(client.receiveAll().isEmpty && client.hasEnded)
+    client.endSending()
+    #expect(server.receiveAll().isEmpty && server.hasEnded)
+    for _ in 0..<500 where fleet.fleet.counters[0].value(.requestsActive) != 0 { usleep(2000) }
+    #expect(fleet.fleet.counters[0].value(.requestsActive) == 0)
+    #expect(fleet.fleet.counters[0].value(.upstreamRequestsActive) == 0)
+  }
+
+  @Test func anUnaskedSwitchOfProtocolsIs502() throws {
+    let backend = try TestBackend()
+    let fleet = try TestFleet(.forwarding(to: backend.port))
+    let client = try fleet.connect()
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    let server = try backend.accept()
+    _ = server.receive(until: "\r\n\r\n")
+    server.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nearly")
+    let answer = client.receive(until: "\n\n")
+    #expect(answer.hasPrefix("HTTP/1.1 502 "))
+  }
+
+  @Test func aStaleIdleConnectionIsReplacedUnseen() throws {
+    let backend = try TestBackend()
+    let fleet = try TestFleet(.forwarding(to: backend.port))
+    let client = try fleet.connect()
+    client.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
+    let server = try backend.accept()
+    _ = server.receive(until: "\r\n\r\n")
+    server.send("HTTP/1.1 204 No Content\r\n\r\n")
+    _ = client.receive(until: "\r\n\r\n")
+    client.send("GET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+    // Read, then closed without an answer.
+    #expect(server.receive(until: "\r\n\r\n").hasPrefix("GET /2 "))
+    server.endSending()
+    let other = try backend.accept()
+    #expect(other.receive(until: "\r\n\r\n").hasPrefix("GET /2 "))
+    other.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    #expect(client.receive(until: "ok").hasSuffix("ok"))
+  }
+
+  @Test func aBackendThatBreaksOffEndsTheClientsConnection() throws {
+    let backend = try TestBackend()
+    let fleet = try TestFleet(.forwarding(to: backend.port))
+    let client = try fleet.connect()
+    client.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
+    let server = try backend.accept()
+    _ = server.receive(until: "\r\n\r\n")
+    server.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+    _ = client.receive(until: "half")
+    server.endSending()
+    #expect(client.receiveAll().isEmpty && client.hasEnded)
+  }
+
+  /// The last turn's descriptors are not written to or leaked after the workers have stopped.
+  @Test func aStoppedFleetTakesNothing() throws {
+    let fleet = try TestFleet(.forwarding(to: 1))
+    fleet.fleet.beginDrain(milliseconds: 0)
+    for _ in 0..<1000 where !fleet.fleet.isDrained { usleep(2000) }
+    try #require(fleet.fleet.isDrained)
+    let client = try fleet.connect()
+    #expect(client.receiveAll().isEmpty && client.hasEnded)
+  }
+}
