@@ -209,6 +209,9 @@ endpoints:
         self.run(
             [self.sluice, "wait", "gateway/hoopgateway", "--for=condition=Programmed", "--timeout", "60s"],
             ["condition met"])
+        if self.right != self.asked:
+            self.run([self.sluice, "describe", "gateway/hoopgateway"])
+            raise Failed(f"the gateway is not programmed; what sluice said:\n{self.log_of('sluice')}")
         self.run([self.sluice, "get", "gateways", "-A"], ["hoopgateway"])
 
     def forward(self) -> str:
@@ -266,7 +269,7 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="check the answers, then stop")
     parser.add_argument("--programs", type=Path, default=ROOT / ".build/release", help="the folder with sluice")
     arguments = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
 
     demo = Demo(arguments.programs)
