@@ -1,4 +1,4 @@
-import Glibc
+import CLinux
 
 /// Wall-clock time, injected so that tests decide it.
 public protocol WallClock: Sendable {
@@ -9,11 +9,7 @@ public protocol WallClock: Sendable {
 public struct SystemWallClock: WallClock {
   public init() {}
 
-  public var milliseconds: UInt64 {
-    var now = timespec()
-    unsafe clock_gettime(CLOCK_REALTIME, &now)
-    return UInt64(now.tv_sec) * 1000 + UInt64(now.tv_nsec) / 1_000_000
-  }
+  public var milliseconds: UInt64 { clinux_realtime_nanoseconds() / 1_000_000 }
 }
 
 extension WallClock {

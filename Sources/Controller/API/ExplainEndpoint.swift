@@ -13,7 +13,7 @@ struct ExplainQuestion: Sendable {
 
   init(_ node: Node) throws(APIError) {
     guard let authority = node["authority"]?.string, let target = node["target"]?.string,
-      let port = node["port"]?.int.flatMap({ UInt16(exactly: $0) })
+      let port = Self.port(node["port"])
     else { throw .badRequest("a question needs authority, port (1 to 65535) and target") }
     self.port = port
     self.authority = authority
@@ -24,6 +24,13 @@ struct ExplainQuestion: Sendable {
       guard let name = header["name"]?.string, let value = header["value"]?.string else { return nil }
       return (name, value)
     }
+  }
+
+  /// A function of its own: written in line, the optimiser of Swift 6.3.1 ends with a signal.
+  @inline(never)
+  private static func port(_ node: Node?) -> UInt16? {
+    guard let number = node?.int else { return nil }
+    return UInt16(exactly: number)
   }
 
   var request: ExplainRequest {

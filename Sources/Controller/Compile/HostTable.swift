@@ -43,7 +43,7 @@ public struct SystemResolver: HostResolving {
 
   private static func lookUp(_ host: String) -> [String] {
     var hints = unsafe addrinfo()
-    unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+    // Each address comes once for each type of socket; they are made distinct below.
     unsafe hints.ai_flags = AI_ADDRCONFIG
     var list: UnsafeMutablePointer<addrinfo>?
     guard unsafe getaddrinfo(host, nil, &hints, &list) == 0 else { return [] }
