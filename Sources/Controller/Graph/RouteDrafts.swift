@@ -9,7 +9,7 @@ struct RouteDrafts {
   func draft(_ route: HTTPRoute, _ object: ObjectIdentity, _ builder: inout ModelBuilder) -> RouteDraft {
     var rules: [RuleDraft] = []
     for (index, rule) in route.rules.enumerated() {
-      rules.append(self.rule(rule, index, of: object, file: route.origin?.file, &builder))
+      rules.append(self.rule(rule, index, of: object, at: RulePlaces(route.metadata, route.origin), &builder))
     }
     return RouteDraft(
       object: object, parentRefs: route.parentRefs, hostnames: route.hostnames.map(Hostname.init),
@@ -19,7 +19,7 @@ struct RouteDrafts {
   func draft(_ route: GRPCRoute, _ object: ObjectIdentity, _ builder: inout ModelBuilder) -> RouteDraft {
     var rules: [RuleDraft] = []
     for (index, rule) in route.rules.enumerated() {
-      rules.append(self.rule(rule, index, of: object, file: route.origin?.file, &builder))
+      rules.append(self.rule(rule, index, of: object, at: RulePlaces(route.metadata, route.origin), &builder))
     }
     return RouteDraft(
       object: object, parentRefs: route.parentRefs, hostnames: route.hostnames.map(Hostname.init),
@@ -29,14 +29,14 @@ struct RouteDrafts {
   // MARK: HTTPRoute
 
   private func rule(
-    _ rule: HTTPRouteRule, _ index: Int, of object: ObjectIdentity, file: String?,
+    _ rule: HTTPRouteRule, _ index: Int, of object: ObjectIdentity, at places: RulePlaces,
     _ builder: inout ModelBuilder
   ) -> RuleDraft {
     let effects = FilterEffects(rule.filters)
     let place = "rules[\(index)]"
     var draft = RuleDraft(
       source: RuleSource(
-        provenance: provenance(object.key, "rule \(index)", file: file, rule.position),
+        provenance: "\(object.key) rule \(index)\(places.text(index, rule.position))",
         action: .forward([]), requestHeaders: effects.requestHeaders,
         responseHeaders: effects.responseHeaders, rewrite: effects.rewrite,
         requestTimeout: rule.timeouts?.request?.milliseconds ?? 0,
@@ -89,14 +89,14 @@ struct RouteDrafts {
   // MARK: GRPCRoute
 
   private func rule(
-    _ rule: GRPCRouteRule, _ index: Int, of object: ObjectIdentity, file: String?,
+    _ rule: GRPCRouteRule, _ index: Int, of object: ObjectIdentity, at places: RulePlaces,
     _ builder: inout ModelBuilder
   ) -> RuleDraft {
     let effects = FilterEffects(rule.filters)
     let place = "rules[\(index)]"
     var draft = RuleDraft(
       source: RuleSource(
-        provenance: provenance(object.key, "rule \(index)", file: file, rule.position),
+        provenance: "\(object.key) rule \(index)\(places.text(index, rule.position))",
         action: .forward([]), isGRPC: true, requestHeaders: effects.requestHeaders,
         responseHeaders: effects.responseHeaders),
       matches: rule.matches.isEmpty
@@ -140,13 +140,6 @@ func quotedForRegex(_ text: String) -> String {
     quoted.append(character)
   }
   return quoted
-}
-
-/// `HTTPRoute default/shop rule 0 (shop.yaml:12)`; the place only when it is known.
-func provenance(_ key: ResourceKey, _ part: String, file: String?, _ position: SourcePosition) -> String {
-  var text = "\(key) \(part)"
-  if let file { text += position.isKnown ? " (\(file):\(position.line))" : " (\(file))" }
-  return text
 }
 
 extension RuleDraft {

@@ -14,14 +14,14 @@ struct IstioRuleDraft {
 struct VirtualServiceRules {
   var references: References
   var object: ObjectIdentity
-  var file: String?
+  var places: RulePlaces
 
   func draft(_ route: IstioHTTPRoute, _ index: Int, _ builder: inout ModelBuilder) -> IstioRuleDraft {
     var label = "http[\(index)]"
     if let name = route.name { label += " \(name)" }
     var draft = RuleDraft(
       source: RuleSource(
-        provenance: provenance(object.key, label, file: file, route.position), action: .forward([]),
+        provenance: "\(object.key) \(label)\(places.text(index, route.position))", action: .forward([]),
         requestHeaders: operations(route.headers.request),
         responseHeaders: operations(route.headers.response),
         rewrite: rewrite(route), requestTimeout: route.timeout?.milliseconds ?? 0),

@@ -72,7 +72,8 @@ struct VirtualServiceStage {
     _ builder: inout ModelBuilder
   ) {
     let object = ObjectIdentity(stored)
-    let ingest = VirtualServiceRules(references: references, object: object, file: service.origin?.file)
+    let ingest = VirtualServiceRules(
+      references: references, object: object, places: RulePlaces(service.metadata, service.origin))
     var rules: [IstioRuleDraft] = []
     for (index, route) in service.http.enumerated() {
       var rule = ingest.draft(route, index, &builder)

@@ -36,6 +36,8 @@ struct Applier {
   static let manager = "sluice"
   /// Where an object came from: an absolute path and a line.
   static let sourceAnnotation = "sluice.dev/applied-from"
+  /// The lines of its rules there, so that explanations can name them.
+  static let linesAnnotation = "sluice.dev/rule-lines"
   let client: APIClient
 
   /// The API is asked about every object before the first is changed.
@@ -73,6 +75,10 @@ struct Applier {
       var metadata = node["metadata"] ?? .mapping([])
       var annotations = metadata["annotations"] ?? .mapping([])
       annotations[Self.sourceAnnotation] = .string("\(Input.resolved(object.file)):\(line)")
+      let rules = (node["spec"]?["rules"] ?? node["spec"]?["http"])?.sequence ?? []
+      if !rules.isEmpty {
+        annotations[Self.linesAnnotation] = .string(rules.map { "\($0.position.line)" }.joined(separator: ","))
+      }
       metadata["annotations"] = annotations
       node["metadata"] = metadata
     }
