@@ -95,6 +95,8 @@ struct ControlThread<Fleet: FleetControl> {
   /// Until the process is to end; returns its exit code.
   mutating func run() -> Int32 {
     while exitCode == nil { turn(mostMilliseconds: 1000) }
+    // Changes of the last moments are still waiting to be written together.
+    if saveEndpointsAt != .max { saveEndpoints() }
     admin.close()
     return exitCode ?? 0
   }
