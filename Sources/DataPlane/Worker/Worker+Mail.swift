@@ -110,8 +110,8 @@ extension Worker where Engine: ~Copyable {
     }
   }
 
-  /// HTTP/2: GOAWAY; HTTP/1: the next response says `Connection: close`. An idle HTTP/1 connection is closed a
-  /// moment later, so that a request that is on its way is still answered.
+  /// HTTP/2: GOAWAY; HTTP/1: the next response says `Connection: close`. An idle connection is closed a moment
+  /// later, so that a request that is on its way is still answered.
   mutating func drainConnection(_ index: Int32) {
     let connection = connections[index]
     guard !connection[].flags.contains(.draining) else { return }
@@ -119,6 +119,8 @@ extension Worker where Engine: ~Copyable {
     if connection[].phase == .http2, let session = connection[].session {
       session.goAway(graceful: true)
       markDirty(index)
+      // Also when the client never answers the PING that comes with it.
+      if connection[].firstStream < 0 { arm(index, at: min(drainDeadline, nowMilliseconds + 1000)) }
     } else if connection[].stream < 0, connection[].phase != .tunnel {
       arm(index, at: min(drainDeadline, nowMilliseconds + 1000))
     }

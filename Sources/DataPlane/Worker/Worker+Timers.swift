@@ -104,7 +104,7 @@ extension Worker where Engine: ~Copyable {
     case .http2:
       if writesStalled(index) { return }
       guard connection[].firstStream < 0, let session = connection[].session else { return }
-      counters.hit(.idleTimeout)
+      if !connection[].flags.contains(.draining) { counters.hit(.idleTimeout) }
       session.goAway(graceful: false)
       markDirty(index)
       connection[].flags.insert(.draining)
