@@ -1,6 +1,7 @@
 import HTTPSemantics
 import RoutingTable
 import SystemIO
+import TLS
 import Telemetry
 
 /// From a request head to what its rule wants: find the route in the compiled table, then answer, redirect or
@@ -35,6 +36,10 @@ extension Worker where Engine: ~Copyable {
     }
     let image = cells[currentCell][].view.image
     let answer = unsafe withUnsafePointer(to: &head) { unsafe image.lookup(socket: Int(socket), head: $0) }
+    if head.scheme == .https, isMisdirected(stream, socket, answer, host: head.host) {
+      reply(stream, status: 421, reason: "this connection was opened for another host", flags: .misdirected)
+      return
+    }
     switch answer.outcome {
     case .matched:
       apply(stream, &head, answer)
@@ -48,6 +53,18 @@ extension Worker where Engine: ~Copyable {
       counters.add(.noListener)
       reply(stream, status: 404, reason: "no listener takes this host", flags: .noListener)
     }
+  }
+
+  /// Whether the client asked in its handshake for a name of another listener than the host's: it reuses a
+  /// connection beyond what its certificate was chosen for, and is told to open another (RFC 9110 section 15.5.20).
+  private func isMisdirected(_ stream: Int32, _ socket: Int32, _ answer: RouteAnswer, host: Bytes) -> Bool {
+    guard let name = connections[streams[stream][].downstream][].tls?.serverName, !name.isEmpty else { return false }
+    if name.equalsIgnoringCase(host) { return false }
+    let image = cells[currentCell][].view.image
+    let chosen = image.listener(socket: Int(socket), host: name)
+    if chosen < 0 || chosen == answer.listener { return false }
+    // The hosts of one Istio server are listeners of one name.
+    return answer.listener < 0 || !image.listener(Int(chosen)).name.equals(image.listener(Int(answer.listener)).name)
   }
 
   /// Routing sees exactly what is forwarded: the path in its normal form.
