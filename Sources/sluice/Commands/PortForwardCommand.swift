@@ -3,6 +3,7 @@ import AsyncHTTPClient
 import GatewayAPI
 import NIOCore
 import NIOPosix
+import YAML
 
 struct PortForwardCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -37,6 +38,14 @@ struct PortForwardCommand: AsyncParsableCommand {
     }
   }
 
+  /// The ports of a Gateway's listeners, or of an Istio Gateway's servers.
+  static func listenerPorts(_ gateway: Node) -> Set<Int> {
+    let spec = gateway["spec"]
+    let ports = (spec?["listeners"]?.sequence ?? []).map { $0["port"]?.int }
+    let numbers = (spec?["servers"]?.sequence ?? []).map { $0["port"]?["number"]?.int }
+    return Set((ports + numbers).compactMap { $0.flatMap { Int(exactly: $0) } })
+  }
+
   func run() async throws {
     let firstPort = words.firstIndex { word in
       word.contains { $0.isNumber } && word.allSatisfy { $0.isNumber || $0 == ":" }
@@ -53,7 +62,13 @@ struct PortForwardCommand: AsyncParsableCommand {
     let kubeconfig = try connection.load()
     let pairs = ports
     try await APIClient.with(kubeconfig) { client in
-      let (key, _) = try await target.find(client)
+      let (key, answer) = try await target.find(client)
+      let known = Self.listenerPorts(answer.body)
+      for pair in pairs where !known.contains(pair.listener) {
+        let list = known.sorted().map(String.init).joined(separator: ", ")
+        throw CommandError.failed(
+          "\(key.shown) has no listener with port \(pair.listener); it has \(list.isEmpty ? "none" : list)")
+      }
       try await withThrowingTaskGroup(of: Void.self) { group in
         for pair in pairs {
           let forward = Forward(client: client, gateway: key, port: pair.listener)
