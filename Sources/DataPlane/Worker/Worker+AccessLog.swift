@@ -8,11 +8,23 @@ import Telemetry
 /// What an exchange leaves in the access log. Lines are gathered in a turn and written at its end.
 extension Worker where Engine: ~Copyable {
   /// Texts are kept one behind the other, each behind its two-byte length: their memory is gone when the line is
-  /// written. Method, authority and target come first, then rule and backend where it came to them.
+  /// written. Method, authority, target and user agent come first, then rule, backend and request id where it came
+  /// to them.
   mutating func keepLabel(_ stream: Int32, _ head: borrowing RequestHead) {
     keepText(stream, head.methodBytes)
     keepText(stream, head.authority)
     keepText(stream, head.target)
+    keepText(stream, value(of: .userAgent, in: head.fields))
+  }
+
+  /// The id under which the backend sees the request, the client's own or ours.
+  mutating func keepRequestID(_ stream: Int32, _ fields: HeaderTable) {
+    keepText(stream, value(of: .xRequestID, in: fields))
+  }
+
+  private func value(of known: KnownHeader, in fields: HeaderTable) -> Bytes {
+    let index = fields.firstIndex(of: known)
+    return index < 0 ? .empty : fields[index].valueBytes
   }
 
   mutating func keepText(_ stream: Int32, _ bytes: Bytes) {
@@ -64,8 +76,10 @@ extension Worker where Engine: ~Copyable {
     record.method = text(0, of: label)
     record.authority = text(1, of: label)
     record.target = text(2, of: label)
-    record.rule = text(3, of: label)
-    record.backend = text(4, of: label)
+    record.userAgent = text(3, of: label)
+    record.rule = text(4, of: label)
+    record.backend = text(5, of: label)
+    record.requestID = text(6, of: label)
     record.grpcStatus = Int32(s[].grpcStatus)
     record.status = Int32(s[].status)
     record.requestBytes = s[].bytesReceived

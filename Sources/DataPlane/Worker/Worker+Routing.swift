@@ -197,6 +197,7 @@ extension Worker where Engine: ~Copyable {
     addLine(&head.fields, .xForwardedProto, "x-forwarded-proto", Bytes(scheme))
     if !original.isEmpty { addLine(&head.fields, .xForwardedHost, "x-forwarded-host", original) }
     if !hasRequestID { addRequestID(&head.fields) }
+    if accessLog >= 0 { keepRequestID(stream, head.fields) }
     operate(&head.fields, rule.requestHeaders)
     operate(&head.fields, pick.requestHeaders)
     // RFC 9113 section 8.2.2 allows only this one; gRPC asks for it.
