@@ -145,6 +145,16 @@ def test_large_upload_in_bounded_memory(bulk, kind):
     assert peak_growth(bulk) < 16 * MEBIBYTE
 
 
+@pytest.mark.parametrize("kind", FLAGS)
+def test_downloads_one_after_the_other_do_not_stall(bulk, kind):
+    """Back-pressure that comes and goes thousands of times always goes."""
+    count, size = (24, 64 * MEBIBYTE) if bulk.kind == "h1" else (6, 8 * MEBIBYTE)
+    scheme, flag = FLAGS[kind]
+    for _ in range(count):
+        status, _, got = curl(bulk, scheme, flag, "--speed-time", "10", f"{scheme}://bulk.sluice.test/?{size}")
+        assert (status, got) == (200, size)
+
+
 def test_client_that_does_not_read_holds_the_backend_back(bulk):
     with H1Client(bulk.sluice.address, bulk.sluice.port(80)) as client:
         call = client.open("GET", f"/?{GIBIBYTE}", "bulk.sluice.test")
