@@ -46,13 +46,17 @@ golden: build-packages ## Write the golden cases of the controller anew; it fail
 bench: bench-packages build $(VENV)/bench ## Beside nginx, HAProxy and Envoy, into docs/benchmarks; ARGS='--quick' is short
 	@$(VENV)/bin/python Benchmarks/run.py --programs $(RELEASE) $(ARGS)
 
+.PHONY: fuzz
+fuzz: build-packages ## Fuzz what reads bytes from outside, SECONDS=60 each target; ARGS=RoutingTable chooses
+	@SECONDS_EACH=$(or $(SECONDS),60) Fuzz/run $(ARGS)
+
 .PHONY: fmt
 fmt: ## Format the sources in place
-	swift format --in-place --parallel --recursive Package.swift Sources Tests
+	swift format --in-place --parallel --recursive Package.swift Sources Tests Fuzz/Package.swift Fuzz/Targets
 
 .PHONY: lint
 lint: ## Formatting, and the rules that StyleTests holds
-	swift format lint --strict --parallel --recursive Package.swift Sources Tests
+	swift format lint --strict --parallel --recursive Package.swift Sources Tests Fuzz/Package.swift Fuzz/Targets
 	swift test $(SWIFT_FLAGS) --filter StyleTests
 
 .PHONY: check
@@ -61,7 +65,7 @@ check: build-packages lint ## Before a commit: lint, and everything compiles wit
 
 .PHONY: clean
 clean: ## Remove what was built and installed here
-	rm -rf .build $(VENV)
+	rm -rf .build Fuzz/.build $(VENV)
 
 # What the targets above need.
 
