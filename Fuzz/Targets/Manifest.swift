@@ -9,11 +9,13 @@ func fuzzManifest(_ input: Input) -> Int32 {
     let (resource, diagnostics) = decodeResource(object, file: "fuzz.yaml")
     check(resource != nil || !diagnostics.isEmpty, "no resource and no reason")
     if let resource { check(!resource.key.name.isEmpty || !diagnostics.isEmpty, "a resource without a name") }
-    guard case .success(let again) = JSON.parse(JSON.bytes(object)) else {
+    let json = JSON.bytes(object)
+    guard case .success(let again) = JSON.parse(json) else {
       check(false, "written JSON cannot be read")
       continue
     }
-    check(again == object, "written JSON reads differently")
+    // A whole float reads back as an integer, so the text is compared and not the values.
+    check(JSON.bytes(again) == json, "written JSON reads differently")
     let text = YAML.parse(YAML.write(object))
     check(!text.hasErrors && text.documents == [object], "written YAML reads differently")
   }
