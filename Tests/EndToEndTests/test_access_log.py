@@ -25,7 +25,8 @@ class Logged:
         self.folder = Path(tempfile.mkdtemp(prefix="sluice-log-"))
         self.path = self.folder / "access.log"
         self.sluice = run_sluice(["--access-log", self.path])
-        self.backend = H1Backend(lambda exchange: exchange.respond(200, [], exchange.read() or b"answer"), self.sluice.address)
+        self.backend = H1Backend(
+            lambda exchange: exchange.respond(200, [], exchange.read() or b"answer"), self.sluice.address)
         self.grpc = GRPCBackend(self.sluice.address)
         self.sluice.apply(
             gateway("edge", [http_listener()]), *service("web", [(self.sluice.address, self.backend.port)]),

@@ -105,7 +105,8 @@ def test_chart_with_an_unknown_field_is_served(site):
     ("  - name: edge", "  - nam: edge", "7:5", "spec.parentRefs[0]"),
 ])
 def test_error_names_the_place_and_changes_nothing(site, old, new, place, path):
-    file = write(site, "bad.yaml", documents([gateway("edge", [http_listener()])]) + "\n---\n" + ROUTE.replace(old, new))
+    edge = documents([gateway("edge", [http_listener()])])
+    file = write(site, "bad.yaml", edge + "\n---\n" + ROUTE.replace(old, new))
     # The document begins behind the Gateway.
     offset = file.read_text().split("kind: HTTPRoute")[0].count("\n") - 1
     line, column = map(int, place.split(":"))

@@ -62,7 +62,8 @@ def test_kill_of_the_controller(site):
             except OSError as error:
                 failures.append(error)
 
-    thread = threading.Thread(target=load)
+    # A failure below must not leave it running.
+    thread = threading.Thread(target=load, daemon=True)
     thread.start()
     with GRPCClient(sluice.address, sluice.port(80), f"grpc-{HOST}") as client:
         conversation = client.conversation(timeout=60)
@@ -97,7 +98,7 @@ def test_kill_of_the_data_plane(site):
     sluice.wait_programmed("Gateway", "edge")
     sluice.settle()
     assert sluice.child("sluice-controller") == controller
-    assert "sluice-dataplane" in sluice.log() or "dataplane ended (signal 9)" in sluice.log()
+    assert "dataplane ended (signal 9)" in sluice.log()
 
 
 def test_kill_of_both(site):
@@ -185,9 +186,7 @@ def test_data_plane_starts_without_a_controller(site, lone, named):
     assert site.ok()
     config = data_plane.admin.config()
     assert config["source"] == "disk" and config["controller"]["connected"] is False
-    if named:
-        # The controller comes back: one and the same process takes its snapshots again.
-        assert data_plane.process.poll() is None
+    assert data_plane.process.poll() is None
 
 
 def test_endpoint_changes_survive_on_disk(site, lone):

@@ -41,7 +41,8 @@ def test_version(kubectl):
 
 def test_manifests_of_the_seed(kubectl, site):
     applied = kubectl("apply", "-f", ROOT / "manifests/hoop").stdout
-    for name in ("gateway.gateway.networking.k8s.io/hoopgateway", "httproute.gateway.networking.k8s.io/hoopgateway-route",
+    for name in ("gateway.gateway.networking.k8s.io/hoopgateway",
+                 "httproute.gateway.networking.k8s.io/hoopgateway-route",
                  "gateway.networking.istio.io/hoopgateway", "virtualservice.networking.istio.io/hoopgateway"):
         assert f"{name} created" in applied, applied
     kubectl("wait", "--for=condition=Programmed", "--timeout=20s", "gateways.gateway.networking.k8s.io/hoopgateway")

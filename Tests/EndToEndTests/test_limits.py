@@ -94,14 +94,15 @@ def test_many_header_fields(limited, hits):
 
 
 @pytest.mark.parametrize("headers, limit", [
-    ([("x-large", "y" * 9000)], "max-head-bytes"), ([(f"x-{number}", "1") for number in range(30)], "max-header-fields")])
+    ([("x-large", "y" * 9000)], "max-head-bytes"),
+    ([(f"x-{number}", "1") for number in range(30)], "max-header-fields")])
 def test_large_head_over_http2(limited, hits, headers, limit):
     with limited.h2() as client:
         try:
             assert client.request("GET", "/", HOST, headers).status == 431
-        except (Broken, OSError) as broken:
-            # A stream or connection error is as good (RFC 9113, 10.5.1).
-            assert isinstance(broken, (Broken, OSError))
+        except (Broken, OSError):
+            # A stream or connection error is as good (RFC 9113 section 10.5.1).
+            pass
     assert hits(limit) >= 1
 
 

@@ -73,6 +73,19 @@ def check_traffic(hoop, authority=None):
     check_grpc(hoop, sluice.port(80))
 
 
+    check_nghttp(sluice)
+
+
+def check_nghttp(sluice):
+    """nghttp opens many streams at once on one connection."""
+    result = subprocess.run(
+        ["nghttp", "-nvs", "-m", "20", "-H", f":authority: {HOST}", "-H", "x-test: 1",
+         f"http://{sluice.address}:{sluice.port(80)}/api/healthz"],
+        capture_output=True, text=True, timeout=30)
+    assert result.returncode == 0, result
+    assert result.stdout.count(":status: 200") == 20, result.stdout[-3000:]
+
+
 def check_grpc(hoop, port, root=None):
     with GRPCClient(hoop.sluice.address, port, HOST, root) as client:
         assert client.unary("HealthCheck")(b"", timeout=20) == b"serving"

@@ -21,7 +21,8 @@ class Names:
         self.exact = Certificate(["a.names.test"])
         self.wild = Certificate(["*.names.test"])
         self.other = Certificate(["other.test"])
-        self.backend = H1Backend(lambda exchange: exchange.respond(200, [], exchange.authority.encode()), sluice.address)
+        self.backend = H1Backend(
+            lambda exchange: exchange.respond(200, [], exchange.authority.encode()), sluice.address)
         sluice.apply(
             self.exact.secret("exact"), self.wild.secret("wild"), self.other.secret("other"),
             gateway("edge", [
