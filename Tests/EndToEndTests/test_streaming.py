@@ -192,3 +192,56 @@ def test_half_closed_client_gets_its_response(edge, route, host):
             wait_until(lambda: backend.connection_count == 1)
             go.set()
             assert call.response().body == b"late"
+
+
+@pytest.mark.parametrize("kind", ["h2c", "h2-tls"])
+def test_uploads_that_are_broken_off_cost_no_window(edge, route, host, kind):
+    """A client resets streams whose data the backend never took; its connection goes on as if new."""
+    name = host.split(".")[0]
+    release = threading.Event()
+
+    def answer(exchange):
+        if exchange.path == "/stuck":
+            release.wait(60)
+            exchange.keep_alive = False
+        else:
+            exchange.respond(200, [], str(len(exchange.read())).encode())
+
+    with H1Backend(answer, edge.address) as backend:
+        route([forward(name)], extra=service(name, [(edge.address, backend.port)]))
+        with edge.client(kind, host) as client:
+            for _ in range(40):
+                call = client.open("POST", "/stuck", host, [("content-length", "1000000")], end=False)
+                call.send(bytes(60_000))
+                call.abort()
+            # More than the window of the connection, which is a mebibyte.
+            assert client.request("POST", "/", host, body=bytes(2 * MEBIBYTE)).body == str(2 * MEBIBYTE).encode()
+        release.set()
+
+
+@pytest.mark.parametrize("kind", ["h1", "h2c", "h2-tls"])
+def test_downloads_that_are_broken_off_cost_no_window(edge, route, host, kind):
+    """Clients go in the middle of responses of one HTTP/2 backend; its connection goes on as if new."""
+    name = host.split(".")[0]
+
+    def answer(exchange):
+        exchange.start(200, [])
+        size = 4 * MEBIBYTE
+        while size:
+            exchange.write(bytes(65_536))
+            size -= 65_536
+        exchange.end()
+
+    with H2Backend(answer, edge.address) as backend:
+        route([forward(name)], extra=service(name, [(edge.address, backend.port)], app_protocol="kubernetes.io/h2c"))
+        for _ in range(60):
+            with edge.client(kind, host) as client:
+                call = client.open("GET", "/", host)
+                assert call.head().status == 200
+                next(call.body())
+                call.abort()
+        for _ in range(4):
+            with edge.client(kind, host) as client:
+                assert len(client.request("GET", "/", host).body) == 4 * MEBIBYTE
+        # The proxy did not help itself with new connections.
+        assert backend.connection_count <= 2

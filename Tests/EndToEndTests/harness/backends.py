@@ -273,6 +273,8 @@ class H2Exchange(Exchange):
         self.authority = self.pseudo.get(":authority")
         self.incoming = queue.Queue()
         self.gone = threading.Event()
+        # The handler has returned: what still comes is of no interest.
+        self.done = False
 
     def body(self):
         while True:
@@ -283,10 +285,7 @@ class H2Exchange(Exchange):
                 raise PeerGone
             data, credit = item
             yield data
-            with self.peer.lock:
-                if not self.gone.is_set():
-                    self.peer.state.acknowledge_received_data(credit, self.stream)
-                    self.peer.flush()
+            self.peer.acknowledge(self.stream, credit)
 
     def interim(self, status, headers=()):
         self.peer.send_headers(self.stream, [(":status", str(status)), *headers], end=False)
@@ -358,6 +357,13 @@ class H2Peer:
                 if not len(view):
                     return
 
+    def acknowledge(self, stream, credit):
+        """Gives window back, the connection's also when the stream is gone."""
+        with self.lock:
+            if self.is_open and credit:
+                self.state.acknowledge_received_data(credit, stream)
+                self.flush()
+
     def run(self):
         with self.lock:
             self.state.update_settings({})
@@ -386,7 +392,11 @@ class H2Peer:
             self.exchanges[event.stream_id] = exchange
             threading.Thread(target=self.answer, args=(exchange,), daemon=True).start()
         elif isinstance(event, h2.events.DataReceived):
-            self.exchanges[event.stream_id].incoming.put((event.data, event.flow_controlled_length))
+            exchange = self.exchanges[event.stream_id]
+            if exchange.done:
+                self.acknowledge(event.stream_id, event.flow_controlled_length)
+            else:
+                exchange.incoming.put((event.data, event.flow_controlled_length))
         elif isinstance(event, h2.events.TrailersReceived):
             self.exchanges[event.stream_id].trailers = list(event.headers)
         elif isinstance(event, h2.events.StreamEnded):
@@ -407,6 +417,12 @@ class H2Peer:
             self.backend.handler(exchange)
         except (PeerGone, OSError, h2.exceptions.ProtocolError):
             pass
+        with self.lock:
+            exchange.done = True
+            while not exchange.incoming.empty():
+                item = exchange.incoming.get()
+                if isinstance(item, tuple):
+                    self.acknowledge(exchange.stream, item[1])
 
 
 class H2Backend(Backend):
