@@ -158,7 +158,8 @@ def test_deadline(via):
 
 def test_deadline_is_passed_on(via):
     answer = json.loads(via.client.unary("Metadata")(b"", timeout=20))
-    assert 10 < answer["remaining"] <= 20
+    # Clients round grpc-timeout up.
+    assert 10 < answer["remaining"] < 22
 
 
 def test_dead_backend_is_unavailable(via):
