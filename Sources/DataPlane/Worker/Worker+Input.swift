@@ -153,6 +153,14 @@ extension Worker where Engine: ~Copyable {
     }
   }
 
+  /// Nothing can be sent any more, but bytes that we have not read yet wait in the kernel: what a backend has
+  /// answered before it reset still goes to the client; `failed` follows. A client that takes nothing is gone.
+  mutating func sendFailed(_ index: Int32, error: Int32) {
+    let connection = connections[index]
+    if connection[].role == .upstream && connection[].phase != .tunnel { return }
+    failed(index, error: error)
+  }
+
   /// The socket is of no more use, in either direction.
   mutating func failed(_ index: Int32, error: Int32) {
     let connection = connections[index]

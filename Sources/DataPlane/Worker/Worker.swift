@@ -160,8 +160,10 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
       peerEnded(index)
     case .drained:
       drained(index)
-    case .failed, .sendFailed:
+    case .failed:
       failed(index, error: event.error)
+    case .sendFailed:
+      sendFailed(index, error: event.error)
     case .refused:
       counters.hit(.maxConnections)
     case .woken:
