@@ -12,7 +12,7 @@ VENV := .venv
 RELEASE := .build/release
 
 BUILD_PACKAGES := libssl-dev libnghttp2-dev libyaml-dev libre2-dev libsqlite3-dev libstdc++-12-dev pkg-config
-BENCH_PACKAGES := gcc libc6-dev nginx haproxy wrk nghttp2-client openssl python3 python3-venv
+BENCH_PACKAGES := gcc libc6-dev nginx haproxy wrk nghttp2-client nghttp2-proxy openssl python3 python3-venv
 RUN_PACKAGES := curl nghttp2-client openssl python3 python3-venv
 
 .PHONY: help

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Measures Sluice beside nginx, HAProxy and Envoy and writes docs/benchmarks/.
+"""Measures Sluice beside nginx, HAProxy, Envoy and nghttpx and writes docs/benchmarks/.
 
 Installs nothing: it says what is missing. Everything that it starts listens on the loopback and is ended by
-its process id, also after an error or Ctrl-C."""
+its process id, also after an error or Ctrl-C. The report is written after each workload; one that is not
+measured in this run keeps what an earlier run found."""
 
 import argparse
 import datetime
@@ -12,20 +13,26 @@ import signal
 import sys
 import tempfile
 
-from bench import machine, report
-from bench.backends import Backends, Relay, compile_programs
+from bench import machine, report, results
+from bench.backends import Backends, compile_programs
 from bench.certificate import Certificate
-from bench.load import WORKLOADS, Generator
-from bench.measure import measure
+from bench.experiments import EXPERIMENTS
+from bench.fleet import Fleet
+from bench.load import Generator
+from bench.measure import Bench, measure
 from bench.peers import PEERS
-from bench.process import LOAD_CORE, PROXY_CORE, Failed, Processes, can_use_realtime
-from bench.sluice import Sluice
+from bench.process import Failed, Processes, can_use_realtime, raise_descriptor_limit
+from bench.sluice import engines
+from bench.workloads import WORKLOADS
 
+ALL = {**{workload.name: workload for workload in WORKLOADS},
+       **{experiment.name: experiment for experiment in EXPERIMENTS}}
 EXAMPLES = """examples:
-  Benchmarks/run.py                          everything, about 20 minutes
-  Benchmarks/run.py --quick                  the same with short rounds, about 4 minutes
+  Benchmarks/run.py                          everything, about 25 minutes
+  Benchmarks/run.py --quick                  the same with short rounds, about 10 minutes
   Benchmarks/run.py --only h1-64,grpc --peers nginx,haproxy
-workloads: """ + ", ".join(f"{workload.name} ({workload.title})" for workload in WORKLOADS)
+workloads:
+""" + "\n".join(f"  {name:18} {one.title}" for name, one in ALL.items())
 
 
 def names(text, known, what):
@@ -37,23 +44,26 @@ def names(text, known, what):
 
 
 def arguments():
-    known = [workload.name for workload in WORKLOADS]
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=lambda text: names(text, known, "workload"), default=known,
+    parser.add_argument("--only", type=lambda text: names(text, list(ALL), "workload"), default=list(ALL),
                         metavar="NAME,…", help="workloads (default: all)")
     parser.add_argument("--peers", type=lambda text: names(text, list(PEERS), "peer"), default=list(PEERS),
-                        metavar="NAME,…", help="nginx, haproxy, envoy (default: all)")
+                        metavar="NAME,…", help=f"{', '.join(PEERS)} (default: all)")
+    parser.add_argument("--engines", type=lambda text: names(text, ["uring", "epoll"], "engine"), default=None,
+                        metavar="NAME,…", help="uring, epoll (default: what `sluice run` has)")
     parser.add_argument("--rounds", type=int, help="rounds of each workload (default: 5)")
-    parser.add_argument("--seconds", type=int, help="length of one measurement (default: 6)")
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 2 s")
+    parser.add_argument("--seconds", type=int, help="length of one measurement (default: 2)")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 1 s")
+    parser.add_argument("--no-realtime", action="store_true",
+                        help="normal priority: disturbs other work of the machine less, and is disturbed by it")
     parser.add_argument("--programs", metavar="DIR", help="where sluice is (default: .build/release)",
                         default=os.path.join(machine.ROOT, ".build", "release"))
     parser.add_argument("--output", metavar="DIR", help="where the report goes (default: docs/benchmarks)",
                         default=os.path.join(machine.ROOT, "docs", "benchmarks"))
     options = parser.parse_args()
     options.rounds = options.rounds or (3 if options.quick else 5)
-    options.seconds = options.seconds or (2 if options.quick else 6)
+    options.seconds = options.seconds or (1 if options.quick else 2)
     return options
 
 
@@ -66,26 +76,57 @@ def command_line():
     return f"make bench ARGS={shlex.quote(shlex.join(rest))}" if rest else "make bench"
 
 
-def run(options, folder, realtime):
+def now():
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def run_one(bench, one):
+    """Never raises for what a proxy or a tool did: an error of the whole workload is a note in its result."""
+    try:
+        bench.fleet.backends.revive()
+        return one.run(bench) if hasattr(one, "run") else measure(bench, one)
+    except (Failed, OSError, ValueError, KeyError) as error:
+        group = one.group if isinstance(one.group, str) else one.group.name
+        result = results.Result.new(one.name, one.title, group)
+        result.record["notes"] = [f"Not measured: {bench.shown(error)}"]
+        print(f"  {one.name}: {error}", file=sys.stderr, flush=True)
+        return result
+
+
+def run(options, folder, record):
+    realtime = not options.no_realtime and can_use_realtime()
     compile_programs(folder)
     certificate = Certificate(folder)
-    generator = Generator(folder, realtime)
-    workloads = [workload for workload in WORKLOADS if workload.name in options.only]
+    available = engines(options.programs)
+    chosen = [engine for engine in available if engine in (options.engines or available)]
+    sluice_version = machine.sluice_version()
     with Processes(folder, realtime) as processes:
-        backends = Backends(processes)
-        proxies = [Sluice(processes, backends, certificate, options.programs)]
-        proxies += [PEERS[name](processes, backends, certificate) for name in options.peers]
-        proxies.append(Relay(processes, backends, certificate))
-        titles = {proxy.name: proxy.title for proxy in proxies}
-        results = [
-            measure(generator, workload, proxies, options.rounds, options.seconds) for workload in workloads]
-    return results, titles
+        fleet = Fleet(processes, Backends(processes), certificate, options.programs, chosen, options.peers)
+        bench = Bench(fleet, Generator(folder, realtime), options.rounds, options.seconds, options.quick)
+        for name in options.only:
+            load = machine.load_average()
+            result = run_one(bench, ALL[name])
+            result.record.update({
+                "date": now(), "command": record["command"], "rounds": options.rounds, "seconds": options.seconds,
+                "load_average": load, "sluice": sluice_version})
+            keep(record, result.record)
+            report.write(options.output, record)
 
 
-def print_ratios(results, titles):
-    print("\nSluice's processor time a request as a share of the peer's (median of paired rounds):")
-    for title, ratios in report.ratio_rows(results):
-        print(f"  {title:46} " + "  ".join(f"{titles[peer]} {ratio:.2f}" for peer, ratio in ratios.items()))
+def keep(record, found):
+    """Puts a workload's record in, in the order of ALL; what no longer exists goes."""
+    workloads = {**record["workloads"], found["name"]: found}
+    record["workloads"] = {name: workloads[name] for name in ALL if name in workloads}
+
+
+def print_targets(record):
+    sluices = report.measured_sluices(record["workloads"])
+    print()
+    for work, asked, texts, verdict in report.targets.rows(record["workloads"], sluices):
+        if any(text != "not measured" for text in texts.values()):
+            print(f"{verdict:7} {work}: at most {asked}")
+            for name in sluices:
+                print(f"        {report.title_of(name)}: {texts[name]}")
 
 
 def main():
@@ -96,23 +137,17 @@ def main():
     try:
         machine.require(["gcc", "openssl", "wrk", "h2load", "nghttp", *options.peers])
         machine.sluice_programs(options.programs)
-        realtime = can_use_realtime()
-        settings = {
-            "rounds": options.rounds, "seconds": options.seconds, "proxy_core": PROXY_CORE, "load_core": LOAD_CORE,
-            "priority": "All have real-time priority, so that other work hardly runs in between." if realtime
-            else "Real-time priority was not allowed: other work on the machine adds noise.",
-            "command": command_line(), "facts": machine.facts(),
-            "versions": machine.versions(options.peers), "load_average": machine.load_average(),
-            "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        }
-        if settings["load_average"] > 1:
-            print(f"bench: load average {settings['load_average']:.1f}: the machine is busy. Ratios hold within "
+        raise_descriptor_limit()
+        record = results.load(options.output)
+        record.update({"command": command_line(), "facts": dict(machine.facts()),
+                       "versions": {**record.get("versions", {}), **dict(machine.versions(options.peers))}})
+        if machine.load_average() > 1:
+            print(f"bench: load average {machine.load_average():.1f}: the machine is busy. Ratios hold within "
                   "some per cent, p99 does not.", file=sys.stderr)
         with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder:
-            results, titles = run(options, folder, realtime)
-        print_ratios(results, titles)
-        report.write(options.output, results, titles, settings)
-        print(f"\nwritten: {os.path.relpath(options.output)}/README.md, cpu.svg, results.json")
+            run(options, folder, record)
+        print_targets(record)
+        print(f"\nwritten: {os.path.relpath(options.output)}: README.md, results.json, plots")
     except (machine.Missing, Failed) as error:
         sys.exit(f"bench: {error}")
     except KeyboardInterrupt:

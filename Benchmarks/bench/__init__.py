@@ -1,1 +1,1 @@
-"""The parts of Benchmarks/run.py and Benchmarks/profile.py."""
+"""The parts of Benchmarks/run.py and Benchmarks/callgrind.py."""

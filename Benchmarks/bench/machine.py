@@ -11,8 +11,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 # Program: where it comes from.
 PACKAGES = {
     "gcc": "gcc", "nginx": "nginx", "haproxy": "haproxy", "wrk": "wrk", "h2load": "nghttp2-client",
-    "nghttp": "nghttp2-client", "openssl": "openssl", "valgrind": "valgrind", "objcopy": "binutils",
+    "nghttp": "nghttp2-client", "nghttpx": "nghttp2-proxy", "openssl": "openssl", "valgrind": "valgrind", "objcopy": "binutils",
 }
+HEADERS = {"nghttp2/nghttp2.h": "libnghttp2-dev", "openssl/ssl.h": "libssl-dev"}
 PLACES = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -32,13 +33,13 @@ def program(name):
 def require(names):
     """Raises Missing with the commands that install what is not there."""
     absent = [name for name in names if program(name) is None]
-    headers = "gcc" in names and not os.path.exists("/usr/include/nghttp2/nghttp2.h")
+    headers = {path: package for path, package in HEADERS.items()
+               if "gcc" in names and not os.path.exists(f"/usr/include/{path}")}
     if not absent and not headers:
         return
     packages = sorted({PACKAGES[name] for name in absent if name in PACKAGES})
-    if headers:
-        packages.append("libnghttp2-dev")
-    lines = ["missing: " + ", ".join(absent + (["nghttp2/nghttp2.h"] if headers else []))]
+    packages += headers.values()
+    lines = ["missing: " + ", ".join(absent + list(headers))]
     if packages:
         lines.append("  apt-get install -y --no-install-recommends " + " ".join(packages))
     if "envoy" in absent:
@@ -64,15 +65,21 @@ def _first_line(command):
     return lines[0] if lines else ""
 
 
+def sluice_version():
+    return _first_line(["git", "-C", ROOT, "describe", "--always", "--dirty"])
+
+
 def versions(peers):
     """Pairs of a program's name and its version, for the report."""
-    found = [("Sluice", _first_line(["git", "-C", ROOT, "describe", "--always", "--dirty"]))]
+    found = []
     if "nginx" in peers:
         found.append(("nginx", _first_line([program("nginx"), "-v"]).rpartition("/")[2]))
     if "haproxy" in peers:
         found.append(("HAProxy", _word(r"version (\S+)", [program("haproxy"), "-v"])))
     if "envoy" in peers:
         found.append(("Envoy", _word(r"/(\d+\.\d+\.\d+)/", [program("envoy"), "--version"])))
+    if "nghttpx" in peers:
+        found.append(("nghttpx", _word(r"nghttp2/(\S+)", [program("nghttpx"), "--version"])))
     found.append(("wrk", _word(r"wrk (\S+)", [program("wrk"), "-v"])))
     found.append(("h2load", _word(r"nghttp2/(\S+)", [program("h2load"), "--version"])))
     found.append(("OpenSSL", _word(r"OpenSSL (\S+)", [program("openssl"), "version"])))

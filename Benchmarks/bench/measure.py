@@ -1,80 +1,100 @@
 """Interleaved rounds: in every round each proxy gets the same load in turn, so that what the machine does
 beside the benchmark falls on all of them."""
 
-import statistics
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from .process import Failed, cpu_seconds
+from .backends import Relay
+from .fleet import Fleet
+from .load import Generator
+from .process import Failed, cpu_between, cpu_seconds
+from .results import Result
+from .workloads import REQUESTS
 
-
-@dataclass(frozen=True)
-class Sample:
-    """One proxy in one round; microseconds of processor time a request, milliseconds of latency."""
-    user: float
-    system: float
-    rate: float
-    p99: float
-    # Share of its core that the proxy used.
-    busy: float
-
-    @property
-    def total(self):
-        return self.user + self.system
+# A proxy that failed so often in one workload is not asked again.
+MOST_FAILURES = 2
 
 
 @dataclass
-class Result:
-    """All rounds of one workload: samples[proxy][round]."""
-    workload: object
-    samples: dict
+class Bench:
+    """What every measurement needs."""
+    fleet: Fleet
+    generator: Generator
+    rounds: int
+    seconds: int
+    is_quick: bool = False
 
-    def median(self, proxy, attribute):
-        return statistics.median(getattr(sample, attribute) for sample in self.samples[proxy])
-
-    def span(self, proxy):
-        totals = [sample.total for sample in self.samples[proxy]]
-        return min(totals), max(totals)
-
-    def ratio(self, proxy, peer):
-        """Median over the rounds of the proxy's processor time by the peer's in the same round."""
-        pairs = zip(self.samples[proxy], self.samples[peer])
-        return statistics.median(one.total / other.total for one, other in pairs)
-
-    def record(self):
-        samples = {proxy: [asdict(sample) for sample in rounds] for proxy, rounds in self.samples.items()}
-        return {"workload": self.workload.name, "title": self.workload.title, "samples": samples}
+    def shown(self, error):
+        """An error as one line of a report, without folders of this machine."""
+        text = " ".join(str(error).split()).replace(self.generator.folder + "/", "").replace("|", "/")
+        return text if len(text) <= 400 else text[:400] + "…"
 
 
-def measure(generator, workload, proxies, rounds, seconds):
-    proxies = [proxy for proxy in proxies if workload.port in proxy.ports]
-    for proxy in proxies:
-        if workload.is_grpc:
-            generator.check_grpc(proxy.ports[workload.port])
-        # Pools fill, caches warm up.
-        _sample(generator, workload, proxy, 1)
-    result = Result(workload, {proxy.name: [] for proxy in proxies})
-    for number in range(rounds):
+def rounds_of(bench, result, names, sample):
+    """Asks each of `names` once a round by sample(name) and notes what failed."""
+    failures = dict.fromkeys(names, 0)
+    for number in range(bench.rounds):
         # The order turns, so that nobody is always behind the same neighbour.
-        turn = number % len(proxies)
-        for proxy in proxies[turn:] + proxies[:turn]:
-            sample = _sample(generator, workload, proxy, seconds)
-            result.samples[proxy.name].append(sample)
-            print(
-                f"  {workload.name:7} round {number + 1}/{rounds}  {proxy.name:8} {sample.total:7.2f} µs/request"
-                f" (user {sample.user:6.2f}, system {sample.system:6.2f})  {sample.rate:8.0f}/s  "
-                f"p99 {sample.p99:7.2f} ms  busy {sample.busy:.2f}", file=sys.stderr, flush=True)
+        turn = number % max(1, len(names))
+        for name in names[turn:] + names[:turn]:
+            found = None
+            if failures[name] < MOST_FAILURES:
+                try:
+                    found = sample(name)
+                except (Failed, OSError) as error:
+                    failures[name] += 1
+                    note_failure(bench, result, name, error)
+            result.samples[name].append(found)
+            if found:
+                say(result, f"round {number + 1}/{bench.rounds}", name, found)
+
+
+def note_failure(bench, result, name, error):
+    result.errors.setdefault(name, bench.shown(error))
+    print(f"  {result.name:12} {name:12} failed: {bench.shown(error)}", file=sys.stderr, flush=True)
+
+
+def say(result, what, name, sample):
+    figures = "  ".join(f"{key} {value:.6g}" for key, value in sample.items() if value is not None)
+    print(f"  {result.name:12} {what:10} {name:12} {figures}", file=sys.stderr, flush=True)
+
+
+def measure(bench, workload):
+    """All rounds of a workload by processor time."""
+    names = [name for name in bench.fleet.names if name not in workload.without]
+    result = Result.new(workload.name, workload.title, workload.group.name)
+    result.left_out.update(
+        {name: why for name, why in workload.without.items() if name in bench.fleet.names})
+    ready = []
+    for name in names:
+        try:
+            proxy = bench.fleet.get(name)
+            if workload.port not in proxy.ports or name == Relay.name and workload.group is not REQUESTS:
+                continue
+            result.samples[name] = []
+            if hasattr(workload.tool, "check"):
+                workload.tool.check(bench.generator, proxy.ports[workload.port])
+            # Pools fill, caches warm up.
+            _sample(bench, workload, name, 1)
+            ready.append(name)
+        except (Failed, OSError) as error:
+            result.samples.setdefault(name, [])
+            note_failure(bench, result, name, error)
+    rounds_of(bench, result, ready, lambda name: _sample(bench, workload, name, bench.seconds))
     return result
 
 
-def _sample(generator, workload, proxy, seconds):
-    before, start = cpu_seconds(proxy.process_id), time.monotonic()
-    load = generator.run(workload, proxy.ports[workload.port], seconds)
-    after, elapsed = cpu_seconds(proxy.process_id), time.monotonic() - start
+def _sample(bench, workload, name, seconds):
+    """Processor time of one unit in the group's figure, and what else the round showed."""
+    proxy = bench.fleet.get(name)
+    before, start = cpu_seconds(proxy.process_ids), time.monotonic()
+    load = workload.tool.run(bench.generator, proxy.ports[workload.port], seconds)
+    user, system = cpu_between(before, cpu_seconds(proxy.process_ids))
+    elapsed = time.monotonic() - start
     if load.errors:
-        raise Failed(f"{proxy.name}, {workload.name}: {load.errors} errors in {load.requests} requests")
-    user, system = after[0] - before[0], after[1] - before[1]
-    return Sample(
-        user=user / load.requests * 1e6, system=system / load.requests * 1e6, rate=load.requests / load.seconds,
-        p99=load.p99, busy=(user + system) / elapsed)
+        raise Failed(f"{load.errors} errors beside {load.count:g} {workload.group.units}")
+    factor = workload.group.scale / load.count
+    return {"total": (user + system) * factor, "user": user * factor, "system": system * factor,
+            "rate": load.count / load.seconds, "p50": load.p50, "p99": load.p99,
+            "busy": (user + system) / elapsed}

@@ -1,128 +1,96 @@
-"""nginx, HAProxy and Envoy: one worker each, keep-alive pools to the backends, no access log, tuned for speed.
+"""nginx, HAProxy, Envoy and nghttpx: keep-alive pools to the backends, no access log, tuned for speed.
 
-Each has four ports: `http` (HTTP/1.1), `h2c` (HTTP/2 with prior knowledge), `tls` (HTTP/1.1 and HTTP/2 by
-ALPN), all to the HTTP/1.1 backend, and `grpc` (h2c to the h2c backend)."""
+Each has five ports: `http` (HTTP/1.1), `h2c` (HTTP/2 with prior knowledge), `tls` (HTTP/1.1 and HTTP/2 by
+ALPN), all to the HTTP/1.1 backend, `grpc` (h2c to the h2c backend) and `ws` (to the WebSocket backend).
+`folder` is the proxy's own; `core` None lets the system choose."""
 
 import json
 import os
 from string import Template
 
-from . import machine
-from .process import PROXY_CORE, free_port
+from . import envoy, machine
+from .process import PROXY_CORE, children, free_port
 
 TEMPLATES = os.path.join(machine.ROOT, "Benchmarks", "config")
 
 
-def _ports():
-    return {name: free_port() for name in ("http", "h2c", "tls", "grpc")}
+class Peer:
+    """A proxy that is one process with a configuration file; `make` writes it and returns the command."""
+    name = title = ""
 
+    def __init__(self, processes, backends, certificate, folder, workers=1, core=PROXY_CORE):
+        self.ports = {name: free_port() for name in ("http", "h2c", "tls", "grpc", "ws")}
+        self.folder = folder
+        self.workers = workers
+        self._processes = processes
+        # Real-time priority is kept without a core when several workers share all of them.
+        self.process = processes.start(
+            self.make(backends, certificate), os.path.basename(folder), core, realtime=processes.realtime)
+        processes.wait_for_port(self.process, self.ports["http"])
+        self.process_ids = self.measured()
 
-def _fill(processes, template, backends, certificate, ports):
-    """Writes a configuration into the run's folder and returns its path."""
-    with open(os.path.join(TEMPLATES, template)) as file:
-        text = Template(file.read()).substitute(
-            ports, folder=processes.folder, certificate=certificate.chain, key=certificate.key,
-            combined=certificate.combined, http_backend=backends.http, grpc_backend=backends.grpc)
-    path = os.path.join(processes.folder, template)
-    with open(path, "w") as file:
-        file.write(text)
-    return path
+    def stop(self):
+        self._processes.stop(self.process)
 
+    def measured(self):
+        return [self.process.pid]
 
-class Nginx:
-    name = "nginx"
-    title = "nginx"
-
-    def __init__(self, processes, backends, certificate):
-        self.ports = _ports()
-        path = _fill(processes, "nginx.conf", backends, certificate, self.ports)
-        process = processes.start(
-            [machine.program("nginx"), "-c", path, "-e", processes.log("nginx-error")], self.name, PROXY_CORE)
-        processes.wait_for_port(process, self.ports["http"])
-        self.process_id = process.pid
-
-
-class HAProxy:
-    name = "haproxy"
-    title = "HAProxy"
-
-    def __init__(self, processes, backends, certificate):
-        self.ports = _ports()
-        path = _fill(processes, "haproxy.cfg", backends, certificate, self.ports)
-        process = processes.start([machine.program("haproxy"), "-db", "-f", path], self.name, PROXY_CORE)
-        processes.wait_for_port(process, self.ports["http"])
-        self.process_id = process.pid
-
-
-class Envoy:
-    name = "envoy"
-    title = "Envoy"
-
-    def __init__(self, processes, backends, certificate):
-        self.ports = _ports()
-        path = os.path.join(processes.folder, "envoy.json")
+    def fill(self, template, backends, certificate, **more):
+        """Writes a configuration into the proxy's folder and returns its path."""
+        with open(os.path.join(TEMPLATES, template)) as file:
+            text = Template(file.read()).substitute(
+                self.ports, folder=self.folder, certificate=certificate.chain, key=certificate.key,
+                combined=certificate.combined, http_backend=backends.http, grpc_backend=backends.grpc,
+                ws_backend=backends.ws, **more)
+        path = os.path.join(self.folder, template)
         with open(path, "w") as file:
-            json.dump(envoy_bootstrap(self.ports, backends, certificate), file, indent=1)
-        process = processes.start(
-            [machine.program("envoy"), "-c", path, "--concurrency", "1", "-l", "error", "--disable-hot-restart"],
-            self.name, PROXY_CORE)
-        processes.wait_for_port(process, self.ports["http"])
-        self.process_id = process.pid
+            file.write(text)
+        return path
 
 
-def envoy_bootstrap(ports, backends, certificate):
-    listeners = [
-        _envoy_listener("http", ports["http"], "HTTP1", "http"),
-        _envoy_listener("h2c", ports["h2c"], "HTTP2", "http"),
-        _envoy_listener("tls", ports["tls"], "AUTO", "http", certificate),
-        _envoy_listener("grpc", ports["grpc"], "HTTP2", "grpc"),
-    ]
-    clusters = [_envoy_cluster("http", backends.http, False), _envoy_cluster("grpc", backends.grpc, True)]
-    return {"static_resources": {"listeners": listeners, "clusters": clusters}}
+class Nginx(Peer):
+    name = title = "nginx"
+
+    def make(self, backends, certificate):
+        # With one worker there is one process: what a master does otherwise is not measured.
+        master = "on" if self.workers > 1 else "off"
+        path = self.fill("nginx.conf", backends, certificate, workers=self.workers, master=master)
+        return [machine.program("nginx"), "-c", path, "-e", os.path.join(self.folder, "nginx-error.log")]
+
+    def measured(self):
+        if self.workers == 1:
+            return [self.process.pid]
+        self._processes.wait_until(
+            self.process, "not all workers started", lambda: len(children(self.process.pid)) == self.workers, 20)
+        return children(self.process.pid)
 
 
-_ENVOY = "type.googleapis.com/envoy.extensions"
+class HAProxy(Peer):
+    name, title = "haproxy", "HAProxy"
+
+    def make(self, backends, certificate):
+        return [machine.program("haproxy"), "-db", "-f", self.fill("haproxy.cfg", backends, certificate)]
 
 
-def _address(port):
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+class Envoy(Peer):
+    name, title = "envoy", "Envoy"
+
+    def make(self, backends, certificate):
+        path = os.path.join(self.folder, "envoy.json")
+        with open(path, "w") as file:
+            json.dump(envoy.bootstrap(self.ports, backends, certificate), file, indent=1)
+        return [machine.program("envoy"), "-c", path, "--concurrency", "1", "-l", "error", "--disable-hot-restart"]
 
 
-def _envoy_listener(name, port, codec, cluster, certificate=None):
-    router = {"@type": f"{_ENVOY}.filters.http.router.v3.Router", "dynamic_stats": False,
-              "suppress_envoy_headers": True}
-    routes = [{"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"}}]
-    connection_manager = {
-        "@type": f"{_ENVOY}.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": name, "codec_type": codec, "generate_request_id": False, "use_remote_address": True,
-        "stream_idle_timeout": "0s",
-        "http_filters": [{"name": "router", "typed_config": router}],
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
-    }
-    chain = {"filters": [{"name": "http", "typed_config": connection_manager}]}
-    if certificate:
-        pair = {"certificate_chain": {"filename": certificate.chain}, "private_key": {"filename": certificate.key}}
-        chain["transport_socket"] = {"name": "tls", "typed_config": {
-            "@type": f"{_ENVOY}.transport_sockets.tls.v3.DownstreamTlsContext",
-            "common_tls_context": {"alpn_protocols": ["h2", "http/1.1"], "tls_certificates": [pair]}}}
-    return {"name": name, "address": _address(port), "filter_chains": [chain]}
+class Nghttpx(Peer):
+    """It has no port for WebSocket: it is not among the peers of that line."""
+    name = title = "nghttpx"
+
+    def make(self, backends, certificate):
+        del self.ports["ws"]
+        path = self.fill("nghttpx.conf", backends, certificate)
+        # The certificate and its key are arguments of nghttpx, not settings.
+        return [machine.program("nghttpx"), f"--conf={path}", certificate.key, certificate.chain]
 
 
-def _envoy_cluster(name, port, is_http2):
-    many = 100_000
-    cluster = {
-        "name": name, "type": "STATIC", "connect_timeout": "5s",
-        "circuit_breakers": {"thresholds": [
-            {"max_connections": many, "max_pending_requests": many, "max_requests": many}]},
-        "load_assignment": {"cluster_name": name, "endpoints": [
-            {"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}]},
-    }
-    if is_http2:
-        cluster["typed_extension_protocol_options"] = {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": f"{_ENVOY}.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": {"http2_protocol_options": {}}}}
-    return cluster
-
-
-PEERS = {peer.name: peer for peer in (Nginx, HAProxy, Envoy)}
+PEERS = {peer.name: peer for peer in (Nginx, HAProxy, Envoy, Nghttpx)}

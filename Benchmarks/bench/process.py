@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -25,9 +26,16 @@ def can_use_realtime():
         return False
 
 
+def raise_descriptor_limit():
+    """As many descriptors as the machine allows; what is started from now on inherits it."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def pin(task, core, realtime):
-    """Ties one thread (or, with 0, the calling process) to a core."""
-    os.sched_setaffinity(task, {core})
+    """Ties one thread (or, with 0, the calling process) to a core; None: any core."""
+    if core is not None:
+        os.sched_setaffinity(task, {core})
     if realtime:
         os.sched_setscheduler(task, os.SCHED_RR, os.sched_param(1))
 
@@ -50,11 +58,27 @@ def name_of(process):
     return os.path.basename(os.readlink(f"/proc/{process}/exe"))
 
 
-def cpu_seconds(process):
-    """User and system seconds of all threads of a process."""
-    with open(f"/proc/{process}/stat") as file:
-        words = file.read().rpartition(")")[2].split()
-    return int(words[11]) / HZ, int(words[12]) / HZ
+def cpu_seconds(processes):
+    """User and system seconds of all threads of some processes. The sum comes from the scheduler, which counts
+    nanoseconds; /proc/PID/stat, which counts ticks of 10 ms, only says how it is split."""
+    user = system = exact = 0
+    for process in processes:
+        with open(f"/proc/{process}/stat") as file:
+            words = file.read().rpartition(")")[2].split()
+        user, system = user + int(words[11]) / HZ, system + int(words[12]) / HZ
+        for task in os.listdir(f"/proc/{process}/task"):
+            with open(f"/proc/{process}/task/{task}/schedstat") as file:
+                exact += int(file.read().split()[0])
+    return user, system, exact / 1e9
+
+
+def cpu_between(before, after):
+    """User and system seconds from one answer of cpu_seconds to a later one."""
+    user, system, exact = (late - early for early, late in zip(before, after))
+    # A thread that ended takes its nanoseconds along; the ticks stay.
+    whole = exact if exact > 0 else user + system
+    share = user / (user + system) if user + system > 0 else 0.5
+    return whole * share, whole * (1 - share)
 
 
 def free_port():
@@ -82,13 +106,16 @@ class Processes:
         for process in reversed(self._started):
             self.stop(process)
 
-    def start(self, command, name, core=None, environment=None):
-        """Output goes to NAME.log in the run's folder."""
+    def start(self, command, name, core=None, environment=None, realtime=None):
+        """Output goes to NAME.log in the run's folder. Real-time priority goes with a core, unless `realtime`
+        says otherwise."""
+        if realtime is None:
+            realtime = self.realtime and core is not None
+
         def prepare():
             # The harness may be killed: nothing that it started goes on.
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if core is not None:
-                pin(0, core, self.realtime)
+            pin(0, core, realtime)
         with open(self.log(name), "w") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=prepare,

@@ -1,97 +1,195 @@
-"""docs/benchmarks/: the tables as Markdown, the samples as JSON."""
+"""docs/benchmarks/: made from the record that results.json holds, tables as Markdown and plots as SVG."""
 
-import json
 import os
 
-from . import plot
+from . import machine, plot, targets
+from .fleet import TITLES
+from .results import Result, save
+from .sluice import TITLES as SLUICE_TITLES
+from .workloads import GROUPS
+
+NOTES = os.path.join(machine.ROOT, "Benchmarks", "notes.md")
+METHOD = os.path.join(machine.ROOT, "Benchmarks", "method.md")
 
 INTRODUCTION = """# Benchmarks
 
-Written by `make bench` (`Benchmarks/run.py`); do not edit. What is compared is the processor time of one
-worker for one proxied request, because it hardly depends on how fast the load generator is and says how many
+Written by `make bench` (`Benchmarks/run.py`); do not edit. What is compared is mostly the processor time of
+one worker for one unit of work, because it hardly depends on how fast the load generator is and says how many
 cores a load needs. Smaller is better.
-
-![Processor time per request](cpu.svg)
 """
 
-METHOD = """## How it is measured
+# Groups without processor time: name → (title, what stands below it, columns as (heading, metric, form)).
+TABLES = {
+    "latency": (
+        "Latency at half of nginx's peak", None,
+        [("p50 ms", "p50", "{:.3f}"), ("p99 ms", "p99", "{:.3f}"), ("p99.9 ms", "p999", "{:.3f}"),
+         ("requests/s", "rate", "{:,.0f}"), ("core busy", "busy", "{:.2f}")]),
+    "idle": (
+        "Idle connections", "User-space memory of the proxy for one idle connection that has had one request.",
+        [("bytes a connection", "bytes", "{:,.0f}"), ("connections", "connections", "{:,.0f}")]),
+    "swap": (
+        "Snapshot swap", "Time from when a request was due until its answer was there, in milliseconds; near: "
+        "under way within 50 ms of the moment when the changed route was seen to answer.",
+        [("swaps", "swaps", "{:.0f}"), ("near: max", "near_max", "{:.2f}"), ("near: p99.9", "near_p999", "{:.2f}"),
+         ("all: max", "swap_max", "{:.2f}"), ("all: p99.9", "swap_p999", "{:.2f}"),
+         ("no swaps: max", "quiet_max", "{:.2f}"), ("no swaps: p99.9", "quiet_p999", "{:.2f}"),
+         ("apply to answer", "answered", "{:.0f}")]),
+    "workers": (
+        "Two workers against one", None,
+        [("µs a request", "total", "{:.1f}"), ("user", "user", "{:.1f}"), ("system", "system", "{:.1f}"),
+         ("requests/s", "rate", "{:,.0f}"), ("p99 ms", "p99", "{:.2f}"), ("cores busy", "busy", "{:.2f}")]),
+    "instructions": (
+        "Instructions, allocations and reference counts of one request",
+        "Counted by callgrind in steady state; the kernel's work is not among them.",
+        [("instructions", "instructions", "{:,.0f}"), ("malloc", "malloc", "{:.2f}"), ("free", "free", "{:.2f}"),
+         ("retain/release", "retain", "{:.2f}"), ("Swift objects", "objects", "{:.2f}")]),
+}
 
-- Each proxy runs with one worker on core {proxy_core}; the load generator and the backends share core {load_core}.
-  {priority}
-- Sluice is the release build, started by `sluice run --workers 1`, configured by the Gateway, HTTPRoute and
-  GRPCRoute of `Benchmarks/config/sluice.yaml`; the data-plane process is measured. The peers have keep-alive
-  pools to the backend and write no log; their configurations are in `Benchmarks/config/` and `bench/peers.py`.
-- What each adds: Sluice sets X-Forwarded-For, -Proto, -Host and X-Request-ID and counts for `/metrics`; nginx
-  sets X-Forwarded-For and -Proto; HAProxy X-Forwarded-For; Envoy X-Forwarded-For and -Proto.
-- `wrk` (HTTP/1.1) and `h2load` (HTTP/2, gRPC) keep all connections busy; the answer has a body of 200 bytes, a
-  gRPC message 64 bytes up and 96 down. TLS is 1.3 with AES-128-GCM and an ECDSA P-256 certificate; connections
-  stay open, so that handshakes do not count.
-- {rounds} rounds of {seconds} s after one of 1 s to warm up. In each round every proxy gets the load in turn.
-  User and system time are read from `/proc/PID/stat`. Tables show medians, in parentheses the least and the
-  most; ratios are medians of the ratios of the same round. A run with one failed request is thrown away.
-- `relay` is a C program that copies bytes between sockets and looks at none of them: a floor for HTTP/1.1.
-- Load, backends and proxies are on one machine: requests a second and p99 tell how they compare, not what a
-  network would show. Where the load average says that the machine was busy, p99 holds the waits that the
-  scheduler made (it gives other work at least 50 ms of each second); ratios of processor time hardly move.
-"""
 
-
-def write(folder, results, titles, settings):
-    """`titles`: proxy → title; `settings`: rounds, seconds, command, facts, versions, … as run.py has them."""
+def write(folder, record):
     os.makedirs(folder, exist_ok=True)
-    parts = [INTRODUCTION, _ratios(results, titles)]
-    parts += [_table(result, titles) for result in results]
-    parts.append(METHOD.format(**settings))
-    parts.append(_machine(settings))
-    _save(folder, "README.md", "\n".join(parts))
-    _save(folder, "cpu.svg", plot.bars(results, titles))
-    record = {
-        "command": settings["command"], "rounds": settings["rounds"], "seconds": settings["seconds"],
-        "facts": dict(settings["facts"]), "versions": dict(settings["versions"]),
-        "results": [result.record() for result in results]}
-    _save(folder, "results.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    results = [Result(found) for found in record["workloads"].values()]
+    parts = [INTRODUCTION, _targets(record), _file(NOTES)]
+    for group in GROUPS:
+        parts += _group(folder, group, [result for result in results if result.group == group.name])
+    for name, (title, text, columns) in TABLES.items():
+        parts += _plain_group(title, text, columns, [result for result in results if result.group == name])
+    parts += [_lookup(result) for result in results if result.group == "lookup"]
+    parts += [_file(METHOD), _machine(record, results)]
+    with open(os.path.join(folder, "README.md"), "w") as file:
+        file.write("\n".join(part for part in parts if part))
+    save(folder, record)
 
 
-def _save(folder, name, text):
-    with open(os.path.join(folder, name), "w") as file:
-        file.write(text)
+def _file(path):
+    with open(path) as file:
+        return file.read().rstrip() + "\n"
 
 
-def ratio_rows(results):
-    """(title, {peer: ratio}) for each workload that Sluice took part in."""
-    return [
-        (result.workload.title, {
-            peer: result.ratio("sluice", peer) for peer in result.samples if peer != "sluice"})
-        for result in results if "sluice" in result.samples]
+def title_of(proxy):
+    """`nginx/2`: nginx with two workers."""
+    name, _, workers = proxy.partition("/")
+    title = TITLES.get(name, name)
+    return f"{title}, {workers} worker{'s' if workers != '1' else ''}" if workers else title
 
 
-def _ratios(results, titles):
-    peers = [name for name in titles if name != "sluice" and any(name in r.samples for r in results)]
-    lines = ["## Sluice's processor time as a share of each peer's", "",
-             "| | " + " | ".join(titles[peer] for peer in peers) + " |", "|---|" + "---:|" * len(peers)]
-    for title, ratios in ratio_rows(results):
-        cells = [f"{ratios[peer]:.2f}" if peer in ratios else "" for peer in peers]
-        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+def measured_sluices(workloads):
+    """The engines that took part, in their order; both when nothing did, so that the table has its columns."""
+    found = {proxy for record in workloads.values() for proxy in record["samples"]}
+    return [name for name in SLUICE_TITLES if name in found] or list(SLUICE_TITLES)
+
+
+def _grid(headings, rows):
+    lines = ["| " + " | ".join(headings) + " |", "|---|" + "---:|" * (len(headings) - 1)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def _targets(record):
+    sluices = measured_sluices(record["workloads"])
+    lines = ["## Targets", "", "| | at most | " + " | ".join(TITLES[name] for name in sluices) + " | |",
+             "|---|---|" + "---|" * len(sluices) + "---|"]
+    for work, asked, texts, verdict in targets.rows(record["workloads"], sluices):
+        lines.append(f"| {work} | {asked} | " + " | ".join(texts[name] for name in sluices) + f" | {verdict} |")
+    lines += ["", "Ratios are medians over the rounds of the ratio within the same round. Where a line stands for "
+              "several workloads the worst is shown, by its name on the command line (`--only`)."]
     return "\n".join(lines) + "\n"
 
 
-def _table(result, titles):
-    lines = [f"## {result.workload.title}", "",
-             "| | µs a request | user | system | requests/s | p99 ms | core busy |",
-             "|---|---:|---:|---:|---:|---:|---:|"]
+def ratio_rows(results, sluice):
+    """(result, {peer: ratio}) of one engine."""
+    for result in results:
+        ratios = {peer: result.ratio(sluice, peer) for peer in result.samples if peer not in SLUICE_TITLES}
+        yield result, {peer: ratio for peer, ratio in ratios.items() if ratio is not None}
+
+
+def _group(folder, group, results):
+    if not results:
+        return []
+    parts = [f"## {group.title}\n"]
+    if any(result.median(proxy, "total") for result in results for proxy in result.samples):
+        plot.write(os.path.join(folder, f"cpu-{group.name}.svg"), group, results)
+        parts.append(f"![Processor time: {group.cost}](cpu-{group.name}.svg)\n")
+    for sluice in measured_sluices({result.name: result.record for result in results}):
+        parts.append(_ratios(results, sluice))
+    parts += [_cpu_table(group, result) for result in results]
+    return parts
+
+
+def _ratios(results, sluice):
+    rows = list(ratio_rows(results, sluice))
+    peers = [name for name in TITLES if any(name in ratios for _, ratios in rows)]
+    if not peers:
+        return None
+    lines = [f"{TITLES[sluice]}: processor time as a share of each peer's", ""]
+    lines += _grid(["", *(TITLES[peer] for peer in peers)], [
+        [result.title, *(f"{ratios[peer]:.2f}" if peer in ratios else "" for peer in peers)]
+        for result, ratios in rows])
+    return "\n".join(lines) + "\n"
+
+
+def _cpu_table(group, result):
+    columns = [(group.cost, "total", "{:.2f}" if group.scale == 1 else "{:.1f}"),
+               ("user", "user", "{:.2f}" if group.scale == 1 else "{:.1f}"),
+               ("system", "system", "{:.2f}" if group.scale == 1 else "{:.1f}"),
+               (f"{group.units}/s", "rate", "{:,.2f}" if group.scale == 1 else "{:,.0f}")]
+    if group.has_latency and any(result.median(proxy, "p99") is not None for proxy in result.samples):
+        columns.append(("p99 ms", "p99", "{:.2f}"))
+    return _table(result, [*columns, ("core busy", "busy", "{:.2f}")])
+
+
+def _plain_group(title, text, columns, results):
+    if not results:
+        return []
+    return [f"## {title}\n", text and text + "\n", *(_table(result, columns) for result in results)]
+
+
+def _table(result, columns):
+    """Medians; the first column shows the least and the most too when there were several rounds."""
+    rows = []
     for proxy in result.samples:
-        low, high = result.span(proxy)
-        middle = {name: result.median(proxy, name) for name in ("total", "user", "system", "rate", "p99", "busy")}
-        lines.append(
-            f"| {titles[proxy]} | {middle['total']:.1f} ({low:.1f}–{high:.1f}) | {middle['user']:.1f} | "
-            f"{middle['system']:.1f} | {middle['rate']:,.0f} | {middle['p99']:.2f} | {middle['busy']:.2f} |")
+        cells = []
+        for number, (_, metric, form) in enumerate(columns):
+            values, middle = result.values(proxy, metric), result.median(proxy, metric)
+            cell = "" if middle is None else form.format(middle)
+            if number == 0 and len(values) > 1 and min(values) != max(values):
+                cell += f" ({form.format(min(values))}–{form.format(max(values))})"
+            cells.append(cell)
+        if not result.values(proxy, columns[0][1]):
+            cells[0] = "failed"
+        rows.append([title_of(proxy), *cells])
+    lines = [f"### {result.title}", "", *_grid(["", *(heading for heading, _, _ in columns)], rows)]
+    lines += _remarks(result)
     return "\n".join(lines) + "\n"
 
 
-def _machine(settings):
-    lines = ["## Where and when", ""]
-    rows = [*settings["facts"], *settings["versions"], ("Date", settings["date"]),
-            ("Load average before the run", f"{settings['load_average']:.2f}"),
-            ("Command", f"`{settings['command']}`")]
-    lines += ["| | |", "|---|---|"] + [f"| {name} | {value} |" for name, value in rows]
+def _remarks(result):
+    remarks = list(result.record.get("notes", []))
+    remarks += [f"{title_of(proxy)} is left out: {why}." for proxy, why in result.left_out.items()]
+    remarks += [f"{title_of(proxy)} failed: {text}" for proxy, text in result.errors.items()]
+    return ["", *(f"- {remark}" for remark in remarks)] if remarks else []
+
+
+def _lookup(result):
+    lines = ["## Look-up in the route table", "", "Nanoseconds for one look-up, by `Benchmarks/lookup`.", ""]
+    found = result.record.get("rows", [])
+    counts = sorted({row["routes"] for row in found})
+    times = {(row["pattern"], row["routes"]): row["nanoseconds"] for row in found}
+    patterns = list(dict.fromkeys(row["pattern"] for row in found))
+    if found:
+        lines += _grid(["", *(f"{count:,} routes" for count in counts)], [
+            [pattern, *(f"{times[pattern, count]:.0f}" if (pattern, count) in times else "" for count in counts)]
+            for pattern in patterns])
+    return "\n".join(lines + _remarks(result)) + "\n"
+
+
+def _machine(record, results):
+    lines = ["## Where and when", "", "| | |", "|---|---|"]
+    rows = [*record["facts"].items(), *record["versions"].items(), ("Command", f"`{record['command']}`")]
+    lines += [f"| {name} | {value} |" for name, value in rows]
+    lines += ["", "Parts can be measured anew; this is when each was, and how. Load: the machine's load average "
+              "just before.", "",
+              *_grid(["", "date", "Sluice", "rounds × seconds", "load", "command"], [
+                  [result.name, result.record["date"], result.record["sluice"],
+                   f"{result.record['rounds']} × {result.record['seconds']}",
+                   f"{result.record['load_average']:.2f}", f"`{result.record['command']}`"] for result in results])]
     return "\n".join(lines) + "\n"

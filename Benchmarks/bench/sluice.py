@@ -1,7 +1,9 @@
 """The real thing: `sluice run` with manifests; the data-plane process is what is measured."""
 
 import os
+import re
 import socket
+import subprocess
 from string import Template
 
 from . import machine
@@ -9,33 +11,54 @@ from .process import PROXY_CORE, Failed, children, free_port, name_of, pin_proce
 
 MANIFEST = os.path.join(machine.ROOT, "Benchmarks", "config", "sluice.yaml")
 REQUEST = b"GET / HTTP/1.1\r\nHost: bench.example.org\r\nConnection: close\r\n\r\n"
+TITLES = {"sluice-uring": "Sluice (io_uring)", "sluice-epoll": "Sluice (epoll)"}
+
+
+def engines(programs):
+    """The engines that this build of `sluice run` lets one choose."""
+    done = subprocess.run(
+        [os.path.join(programs, "sluice"), "run", "--help"], capture_output=True, text=True, timeout=60)
+    flag = re.search(r"--engine\b.*", done.stdout, re.DOTALL)
+    return [engine for engine in ("uring", "epoll") if flag and engine in flag.group()[:200]]
 
 
 class Sluice:
-    name = "sluice"
-    title = "Sluice"
+    """`engine`: uring or epoll. `core`: None lets the system choose. `manifests`: what to apply instead of the
+    benchmark's own."""
 
-    def __init__(self, processes, backends, certificate, programs, pinned=True):
-        self.ports = {"http": free_port(), "tls": free_port(), "grpc": free_port()}
+    def __init__(self, processes, backends, certificate, programs, engine, folder, workers=1, core=PROXY_CORE,
+                 manifests=None):
+        self.name = f"sluice-{engine}"
+        self.ports = {name: free_port() for name in ("http", "tls", "grpc", "ws")}
         # Prior knowledge is seen on the same port.
         self.ports["h2c"] = self.ports["http"]
-        self.data_directory = os.path.join(processes.folder, "sluice")
-        manifest = os.path.join(processes.folder, "sluice.yaml")
+        self.folder = folder
+        self.data_directory = os.path.join(folder, "data")
+        self._processes = processes
+        manifest = os.path.join(folder, "sluice.yaml")
         with open(MANIFEST) as source, open(manifest, "w") as file:
             file.write(Template(source.read()).substitute(
-                certificate.data(), http_backend=backends.http, grpc_backend=backends.grpc))
-        port_map = f"80={self.ports['http']},443={self.ports['tls']},8010={self.ports['grpc']}"
-        self.supervisor = processes.start(
-            [os.path.join(programs, "sluice"), "run", "-f", manifest, "--data-dir", self.data_directory,
-             "--api", "127.0.0.1:0", "--bind", "127.0.0.1", "--port-map", port_map,
-             "--backend", "backend=127.0.0.1", "--workers", "1", "--drain-timeout", "1s"], self.name)
-        processes.wait_until(
-            self.supervisor, "the route was not served within 30 s", self._is_serving, seconds=30)
-        for port in self.ports.values():
-            processes.wait_for_port(self.supervisor, port)
-        self.process_id = self._data_plane()
-        if pinned:
-            pin_process(self.process_id, PROXY_CORE, processes.realtime)
+                certificate.data(), http_backend=backends.http, grpc_backend=backends.grpc,
+                ws_backend=backends.ws))
+        ports = {80: "http", 443: "tls", 8010: "grpc", 8020: "ws"}
+        port_map = ",".join(f"{port}={self.ports[name]}" for port, name in ports.items())
+        command = [os.path.join(programs, "sluice"), "run", "--data-dir", self.data_directory,
+                   "--api", "127.0.0.1:0", "--bind", "127.0.0.1", "--port-map", port_map,
+                   "--backend", "backend=127.0.0.1", "--workers", str(workers), "--engine", engine,
+                   "--drain-timeout", "1s"]
+        for path in [manifest, *(manifests or [])]:
+            command += ["-f", path]
+        self.process = processes.start(command, os.path.basename(folder))
+        # Ten thousand routes take a while to read.
+        processes.wait_until(self.process, "the route was not served within 90 s", self._is_serving, seconds=90)
+        for name in self.ports:
+            processes.wait_for_port(self.process, self.ports[name])
+        self.process_ids = [self._data_plane()]
+        if core is not None:
+            pin_process(self.process_ids[0], core, processes.realtime)
+
+    def stop(self):
+        self._processes.stop(self.process)
 
     def _is_serving(self):
         try:
@@ -46,7 +69,7 @@ class Sluice:
             return False
 
     def _data_plane(self):
-        for child in children(self.supervisor.pid):
+        for child in children(self.process.pid):
             if name_of(child) == "sluice-dataplane":
                 return child
         raise Failed("sluice run has no child sluice-dataplane")

@@ -5,14 +5,6 @@
 static int peer[DESCRIPTORS];
 static char bytes[65536];
 
-static int connect_to(const struct sockaddr_in *backend) {
-  int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-  if (descriptor < 0 || descriptor >= DESCRIPTORS) die("socket");
-  if (connect(descriptor, (const struct sockaddr *)backend, sizeof *backend)) die("connect");
-  setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-  return descriptor;
-}
-
 static void copy(int from) {
   int to = peer[from];
   if (to < 0) return;

@@ -7,6 +7,7 @@
 #endif
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -32,10 +33,14 @@ static inline struct sockaddr_in loopback(const char *port) {
   return address;
 }
 
-static inline int listen_on(const char *port) {
-  /* The harness may be killed: nothing of it outlives it. */
+/* Before anything else: the harness may be killed, and nothing of it outlives it. */
+static inline void begin(void) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   signal(SIGPIPE, SIG_IGN);
+}
+
+static inline int listen_on(const char *port) {
+  begin();
   int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
   setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
   struct sockaddr_in address = loopback(port);
@@ -59,6 +64,26 @@ static inline int accept_next(int listener) {
   }
   setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   return descriptor;
+}
+
+/* A connected socket; later calls do not block. */
+static inline int connect_to(const struct sockaddr_in *address) {
+  int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+  if (descriptor < 0 || descriptor >= DESCRIPTORS) die("socket");
+  if (connect(descriptor, (const struct sockaddr *)address, sizeof *address)) die("connect");
+  setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  if (fcntl(descriptor, F_SETFL, O_NONBLOCK)) die("fcntl");
+  return descriptor;
+}
+
+/* Whether all bytes went out. They are few and the peer reads, so that a full buffer does not last. */
+static inline int send_all(int descriptor, const void *bytes, size_t count) {
+  for (size_t sent = 0; sent < count;) {
+    ssize_t n = send(descriptor, (const char *)bytes + sent, count - sent, MSG_NOSIGNAL);
+    if (n < 0 && errno != EAGAIN && errno != EINTR) return 0;
+    if (n > 0) sent += (size_t)n;
+  }
+  return 1;
 }
 
 #endif
