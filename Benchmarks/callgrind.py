@@ -1,111 +1,54 @@
 #!/usr/bin/env python3
-"""Counts the data plane's instructions for one request.
+"""Counts what one request costs the data plane in instructions, and its calls of malloc, free and of Swift's
+reference counting, in steady state and under valgrind: see bench/counting.py. For time see run.py.
 
-`sluice run` compiles the manifests of the benchmark once; then the data plane starts alone on the snapshot
-that it kept, under valgrind --tool=callgrind, and gets N and, in a second run, 2N requests. The difference of
-both counts, divided by N, is free of the start and repeats to a few instructions, whatever else the machine
-does. System calls count nothing here: see run.py for their time.
-
-Prints instructions a request, then the functions: what each spends itself, and with what it calls."""
+Prints these figures, then the functions: what each spends itself, and with what it calls. With --check it holds
+every kind against a file instead, and with --write it writes that file."""
 
 import argparse
 import collections
+import json
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 
 from bench import machine
-from bench.backends import Backends, compile_programs
-from bench.certificate import Certificate
-from bench.load import HEADERS, PATH, Generator, Workload
-from bench.process import Failed, Processes
-from bench.sluice import Sluice
+from bench.counting import KINDS, NEEDED, Counter
+from bench.load import Generator
+from bench.process import Failed
+from bench.sluice import engines
 
-KINDS = ["h1", "h2", "grpc", "tls-h2"]
+AT_ONCE = 64
+# How far a count may be above the file's, and below which share of it the file can be tightened.
+TOLERANCE = 1.02
+SLACK = 0.95
+# Calls a request: fewer are the odd one that a turn of the loop or the end of a run makes, not a request.
+ODD = 0.05
+HELD = ("instructions", "malloc", "retain")
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kind", choices=KINDS, default="h1", help="protocol of the requests (default: h1)")
-    parser.add_argument("--requests", type=int, default=2000, metavar="N", help="(default: 2000)")
+    parser.add_argument("--kind", choices=list(KINDS), default="h1", help="protocol of the requests (default: h1)")
+    parser.add_argument("--requests", type=int, default=2048, metavar="N", help="(default: 2048)")
     parser.add_argument("--connections", type=int, default=1, metavar="C",
                         help="requests at once: 1 counts a turn of the loop for each event, 64 shows what is left "
                         "when many events share a turn (default: 1)")
+    parser.add_argument("--engine", choices=["uring", "epoll"], default="epoll", help="(default: epoll)")
     parser.add_argument("--top", type=int, default=40, help="functions in each list (default: 40)")
     parser.add_argument("--programs", metavar="DIR", help="where sluice is (default: .build/release)",
                         default=os.path.join(machine.ROOT, ".build", "release"))
     parser.add_argument("--data-plane", metavar="FILE", help="another data-plane program than DIR's")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--check", metavar="FILE", help=f"every kind, {AT_ONCE} requests at once; fails when one has "
+                      "more than the file allows")
+    mode.add_argument("--write", metavar="FILE", help="writes what --check holds")
+    mode.add_argument("--json", action="store_true", help="the figures of every kind and engine on standard output")
     return parser.parse_args()
-
-
-def request_head():
-    lines = [f"GET {PATH} HTTP/1.1", *HEADERS, "", ""]
-    return "\r\n".join(lines).encode()
-
-
-def exchange_http1(port, requests, connections):
-    """All connections get one request each, then all answers are read: no more and no fewer turns each time."""
-    head = request_head()
-    sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
-    for _ in range(requests // connections):
-        for one in sockets:
-            one.sendall(head)
-        for one in sockets:
-            read_answer(one)
-    for one in sockets:
-        one.close()
-
-
-def read_answer(one):
-    answer = b""
-    while True:
-        part = one.recv(65536)
-        if not part:
-            raise Failed("the data plane closed a connection")
-        answer += part
-        head, separator, body = answer.partition(b"\r\n\r\n")
-        if separator and len(body) == 200:
-            if not head.startswith(b"HTTP/1.1 200 "):
-                raise Failed(f"the data plane answered {head.splitlines()[0]}")
-            return
-
-
-def exchange(options, generator, ports, requests):
-    if options.kind == "h1":
-        exchange_http1(ports["http"], requests, options.connections)
-        return
-    port = {"h2": "h2c", "grpc": "grpc", "tls-h2": "tls"}[options.kind]
-    workload = Workload(options.kind, options.kind, "h2load", port, 1, options.connections)
-    load = generator.count(workload, ports[port], requests)
-    if load.errors or load.requests != requests:
-        raise Failed(f"h2load: {load.errors} errors, {load.requests} of {requests} requests")
-
-
-def collect(options, processes, generator, sluice, program, requests):
-    """One run under valgrind; returns the path of what callgrind wrote."""
-    output = os.path.join(processes.folder, f"callgrind.{requests}")
-    name = f"valgrind-{requests}"
-    process = processes.start(
-        [machine.program("valgrind"), "--tool=callgrind", f"--callgrind-out-file={output}", program,
-         "--state-dir", os.path.join(sluice.data_directory, "dataplane"),
-         "--admin", os.path.join(processes.folder, name + ".sock"), "--workers", "1",
-         "--drain-timeout", "1s"], name)
-
-    def is_ready():
-        with open(processes.log(name)) as file:
-            return "ready: every worker" in file.read()
-    processes.wait_until(process, "not ready", is_ready, seconds=120)
-    exchange(options, generator, sluice.ports, requests)
-    process.terminate()
-    process.wait(60)
-    if process.returncode != 0:
-        raise Failed(f"the data plane ended with {process.returncode}\n{processes.last_lines(name)}")
-    return output
 
 
 def costs(output, inclusive):
@@ -131,45 +74,111 @@ def demangled(functions):
     return lines if len(lines) == len(functions) else functions
 
 
-def show(title, once, twice, requests, top):
-    differences = {function: (cost - once[function]) / requests for function, cost in twice.items()}
+def show(title, counted, inclusive, top):
+    once, twice = (costs(profile.path, inclusive) for profile in (counted.once, counted.twice))
+    differences = {function: (cost - once[function]) / counted.requests for function, cost in twice.items()}
     ranked = sorted(differences.items(), key=lambda pair: -pair[1])[:top]
     print(f"\n{title}")
     for name, ((_, binary), cost) in zip(demangled([name for (name, _), _ in ranked]), ranked):
         print(f"{cost:10.1f}  {name[:90]}  [{binary}]")
 
 
+def in_words(figures):
+    return ("{instructions:.0f} instructions; calls: {malloc:.2f} malloc, {free:.2f} free, {retain:.2f} "
+            "retain/release, {objects:.2f} Swift objects").format(**figures)
+
+
+def count_all(options, counter, available):
+    """{engine: {kind: figures}}, told on the way. An engine that valgrind cannot run is named and left out."""
+    found = {}
+    for engine in available:
+        for kind in KINDS.values():
+            try:
+                figures = counter.count(kind, engine, options.requests, AT_ONCE).figures()
+            except Failed as error:
+                if engine == "epoll":
+                    raise
+                print(f"{engine}: not counted under valgrind: {' '.join(str(error).split())[:200]}", file=sys.stderr)
+                break
+            found.setdefault(engine, {})[kind.name] = figures
+            print(f"{engine:6} {kind.name:7} {in_words(figures)}", file=sys.stderr, flush=True)
+    return found
+
+
+def compare(found, allowed):
+    """Sentences on what is above the file, and on what it could be tightened to."""
+    above, below = [], []
+    for engine, kinds in found.items():
+        for kind, figures in kinds.items():
+            held = allowed.get(engine, {}).get(kind)
+            if held is None:
+                below.append(f"{engine} {kind}: not in the file yet")
+                continue
+            for name in HELD:
+                figure, most = figures[name], held[name]
+                what = f"{engine} {kind}: {_rounded(name, figure):g} {name} a request"
+                if figure > most * TOLERANCE + (0 if name == "instructions" else ODD):
+                    above.append(f"{what}, and {most:g} are allowed")
+                elif figure < most * SLACK - (0 if name == "instructions" else ODD):
+                    below.append(f"{what}: {most:g} can be tightened")
+    return above, below
+
+
+def check(options, found):
+    with open(options.check) as file:
+        allowed = json.load(file)
+    above, below = compare(found, allowed)
+    for sentence in below:
+        print(f"ratchet: {sentence} (Benchmarks/callgrind.py --write {os.path.relpath(options.check)})")
+    for sentence in above:
+        print(f"ratchet: {sentence}")
+    print(f"ratchet: {'broken' if above else 'holds'}")
+    sys.exit(1 if above else 0)
+
+
+def _rounded(name, figure):
+    if name == "instructions":
+        return round(figure)
+    return round(figure, 2) if figure > ODD else 0
+
+
+def write(options, found):
+    rounded = {engine: {kind: {name: _rounded(name, figures[name]) for name in HELD}
+                        for kind, figures in kinds.items()} for engine, kinds in found.items()}
+    with open(options.write, "w") as file:
+        file.write(json.dumps(rounded, indent=2) + "\n")
+    print(f"written: {os.path.relpath(options.write)}")
+
+
 def run(options, folder):
-    compile_programs(folder)
-    certificate = Certificate(folder)
-    with Processes(folder, realtime=False) as processes:
-        backends = Backends(processes)
-        sluice = Sluice(processes, backends, certificate, options.programs, pinned=False)
-        processes.stop(sluice.supervisor)
-        # Valgrind 3.19 cannot read clang's debug information (DWARF 5); names of functions stay.
-        program = os.path.join(folder, "sluice-dataplane")
-        source = options.data_plane or os.path.join(options.programs, "sluice-dataplane")
-        subprocess.run([machine.program("objcopy"), "--strip-debug", source, program], check=True)
-        generator = Generator(folder, realtime=False)
-        once, twice = (
-            collect(options, processes, generator, sluice, program, count)
-            for count in (options.requests, 2 * options.requests))
-        own = [costs(output, inclusive=False) for output in (once, twice)]
-        whole = [costs(output, inclusive=True) for output in (once, twice)]
-    total = (sum(own[1].values()) - sum(own[0].values())) / options.requests
-    print(f"{total:.0f} instructions a request ({options.kind}, {options.connections} at once)")
-    show("own", *own, options.requests, options.top)
-    show("with what they call", *whole, options.requests, options.top)
+    available = sorted(engines(options.programs))
+    if options.check:
+        with open(options.check) as file:
+            available = [engine for engine in available if engine in json.load(file)]
+    with Counter(Generator(folder, realtime=False), folder, options.programs, options.data_plane) as counter:
+        if options.check or options.write or options.json:
+            found = count_all(options, counter, available)
+        else:
+            counted = counter.count(KINDS[options.kind], options.engine, options.requests, options.connections)
+            print(f"{options.kind}, {options.connections} at once: {in_words(counted.figures())}")
+            show("own", counted, False, options.top)
+            show("with what they call", counted, True, options.top)
+            return
+    if options.json:
+        print(json.dumps(found))
+    elif options.write:
+        write(options, found)
+    else:
+        check(options, found)
 
 
 def main():
     options = arguments()
-    options.requests -= options.requests % options.connections
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        machine.require(["gcc", "openssl", "valgrind", "objcopy", "h2load"])
+        machine.require(NEEDED)
         machine.sluice_programs(options.programs)
         with tempfile.TemporaryDirectory(prefix="sluice-callgrind-") as folder:
             run(options, folder)
