@@ -23,15 +23,42 @@ public enum DataPlaneProgram {
         return 1
       }
     }
+    do throws(SystemError) {
+      options.engine = try engine(for: arguments.engine, log)
+    } catch {
+      log.error("--engine uring: the system refuses io_uring (\(error)); auto and epoll work without it")
+      return 1
+    }
     do {
       let fleet = try Fleet(options: options)
       try fleet.start()
-      log.info("\(arguments.workers) workers on epoll")
+      log.info("\(arguments.workers) workers on \(options.engine == .uring ? "io_uring" : "epoll")")
       var thread = try ControlThread(options: control, fleet: fleet)
       return thread.run()
     } catch {
       log.error("\(error)")
       return 1
+    }
+  }
+
+  /// io_uring where the system allows it: container runtimes often do not (seccomp), kernels before 6.1 have not
+  /// all of it, and `kernel.io_uring_disabled` may forbid it.
+  private static func engine(
+    for choice: DataPlaneArguments.EngineChoice, _ log: LineLogger
+  ) throws(SystemError) -> DataPlaneOptions.Engine {
+    switch choice {
+    case .epoll: return .epoll
+    case .uring:
+      try UringEngine.probe()
+      return .uring
+    case .auto:
+      do throws(SystemError) {
+        try UringEngine.probe()
+        return .uring
+      } catch {
+        log.info("io_uring is not to be had (\(error)): the workers use epoll")
+        return .epoll
+      }
     }
   }
 }

@@ -50,9 +50,14 @@ final class Fleet: FleetControl {
     let mixed = (seed &+ 1) &* 0x9e37_79b9_7f4a_7c15 ^ monotonicNanoseconds()
     let thread = WorkerThread { [self] in
       do throws(SystemError) {
-        // io_uring takes its place here: the worker is generic over its engine.
-        var worker = try Worker<EpollEngine>(mailbox: mailbox, options: options, counters: block, seed: mixed)
-        worker.run()
+        switch options.engine {
+        case .uring:
+          var worker = try Worker<UringEngine>(mailbox: mailbox, options: options, counters: block, seed: mixed)
+          worker.run()
+        case .epoll:
+          var worker = try Worker<EpollEngine>(mailbox: mailbox, options: options, counters: block, seed: mixed)
+          worker.run()
+        }
       } catch {
         options.log.error("worker: \(error)")
       }

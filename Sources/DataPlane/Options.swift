@@ -2,14 +2,15 @@ public import Telemetry
 
 /// How the data-plane process was asked to run.
 public struct DataPlaneOptions: Sendable {
-  public enum EngineChoice: String, Sendable, CaseIterable {
-    case auto
+  /// What the workers' engine is made of.
+  public enum Engine: String, Sendable, CaseIterable {
+    case uring
     case epoll
   }
 
   /// Worker threads; each has its own loop, listeners, buffers and pools.
   public var workers: Int
-  public var engine: EngineChoice = .auto
+  public var engine = Engine.epoll
   public var limits = Limits()
   /// Descriptor of the access log; nil: off.
   public var accessLogDescriptor: Int32?

@@ -84,8 +84,7 @@ extension EpollEngine {
       switch unsafe slots[Int(index)].kind {
       case .closing: release(index)
       case .listener:
-        // The reserve may have been lost to another thread, or to the lack itself.
-        if reserveDescriptor < 0 { reserveDescriptor = System.openReserve() }
+        reserve.refill()
         unsafe slots[Int(index)].flags.insert(.readable)
         enqueue(index)
       case .free, .stream, .wake: break
@@ -102,7 +101,7 @@ extension EpollEngine {
     if mask & (EPOLLIN.rawValue | ending) != 0 { flags.insert(.readable) }
     if mask & ending != 0 { flags.insert(.readToEnd) }
     let isConnecting = flags.contains(.connecting)
-    if mask & (EPOLLOUT.rawValue | ending) != 0, unsafe isConnecting || slot.pointee.stashCount > 0 {
+    if mask & (EPOLLOUT.rawValue | ending) != 0, unsafe isConnecting || !slot.pointee.unsent.isEmpty {
       flags.insert(.writable)
     }
     unsafe slot.pointee.flags = flags
@@ -192,7 +191,7 @@ extension EpollEngine {
     if unsafe slot.pointee.flags.contains(.connecting) { return false }
     if unsafe slot.pointee.flags.contains(.drainedDue) {
       unsafe slot.pointee.flags.remove(.drainedDue)
-      if unsafe slot.pointee.stashCount == 0 {
+      if unsafe slot.pointee.unsent.isEmpty {
         fill(&event, .drained, index)
         return true
       }
@@ -211,12 +210,12 @@ extension EpollEngine {
     if unsafe slot.pointee.error == 0 { unsafe slot.pointee.error = System.takeError(index) }
     let error = unsafe slot.pointee.error
     if error != 0 {
-      unsafe dropStash(slot)
+      unsafe slot.pointee.unsent.release()
       unsafe slot.pointee.flags = [.broken, .ended, .failedGiven]
       fill(&event, .failed, index, error: error)
       return
     }
-    if unsafe slot.pointee.stashCount > 0 {
+    if unsafe !slot.pointee.unsent.isEmpty {
       flush(index)
     } else if unsafe slot.pointee.flags.contains(.shutdownDue) {
       unsafe slot.pointee.flags.remove(.shutdownDue)
@@ -254,7 +253,7 @@ extension EpollEngine {
       return false
     case .failed(let error):
       if unsafe slot.pointee.error == 0 { unsafe slot.pointee.error = error }
-      unsafe dropStash(slot)
+      unsafe slot.pointee.unsent.release()
       unsafe slot.pointee.flags.remove(.readable)
       unsafe slot.pointee.flags.formUnion([.broken, .ended])
       return false
@@ -317,22 +316,15 @@ extension EpollEngine {
   @inline(never)
   private mutating func refuse(_ index: Int32, _ error: Int32, _ event: inout IOEvent) -> Bool {
     let slot = unsafe slots + Int(index)
-    if error == EMFILE || error == ENFILE, reserveDescriptor >= 0 {
-      System.close(reserveDescriptor)
-      var peer = SocketAddress()
-      let second = System.accept(index, &peer)
-      if case .done(let descriptor) = second { System.close(Int32(descriptor)) }
-      reserveDescriptor = System.openReserve()
-      switch second {
-      case .done:
-        fill(&event, .refused, index, error: error)
-        event.count = 1
-        return true
-      case .wouldBlock:
-        unsafe slot.pointee.flags.remove(.readable)
-        return false
-      case .failed: break
-      }
+    switch reserve.refuse(at: index, error) {
+    case .done:
+      fill(&event, .refused, index, error: error)
+      event.count = 1
+      return true
+    case .wouldBlock:
+      unsafe slot.pointee.flags.remove(.readable)
+      return false
+    case .failed: break
     }
     unsafe slot.pointee.flags.remove(.readable)
     let now = monotonicNanoseconds() / 1_000_000
@@ -360,7 +352,7 @@ extension EpollEngine {
         release(index)
         return false
       }
-      if unsafe slot.pointee.stashCount == 0 { beginLinger(index) }
+      if unsafe slot.pointee.unsent.isEmpty { beginLinger(index) }
     }
     while unsafe slot.pointee.kind == .closing && slot.pointee.flags.contains(.readable) {
       if !takesShare(index, of: options.receivesPerTurn) { return false }

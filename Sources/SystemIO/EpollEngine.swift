@@ -23,8 +23,7 @@ internal import Glibc
   let slotLimit: Int
   let epoll: Int32
   let wake: Int32
-  /// Closed to take in and refuse a connection when descriptors have run out; -1: it is lost.
-  var reserveDescriptor: Int32
+  var reserve = DescriptorReserve()
   /// Descriptors above this were never registered.
   var highest: Int32 = -1
   /// Ends of sockets that are closing and of rests of listening sockets.
@@ -76,7 +75,6 @@ internal import Glibc
     unsafe events = at.bindMemory(to: epoll_event.self, capacity: Self.eventsPerTurn)
     self.wake = wake
     self.epoll = epoll
-    reserveDescriptor = System.openReserve()
     timers = TimerWheel(capacity: slotLimit, tickMilliseconds: 16)
     timers.advance(nowMilliseconds: monotonicNanoseconds() / 1_000_000)
     unsafe slots[Int(wake)].begin(.wake)
@@ -109,12 +107,11 @@ internal import Glibc
     var index: Int32 = 0
     while index <= highest {
       if unsafe slots[Int(index)].kind != .free {
-        unsafe slots[Int(index)].stash?.deallocate()
+        unsafe slots[Int(index)].unsent.release()
         System.close(index)
       }
       index += 1
     }
-    if reserveDescriptor >= 0 { System.close(reserveDescriptor) }
     System.close(epoll)
     unsafe System.unmap(slots, Self.blockSizes(options, slotLimit).total)
   }
@@ -153,7 +150,7 @@ internal import Glibc
   /// Frees the slot and closes the descriptor.
   mutating func release(_ index: Int32) {
     let slot = unsafe slots + Int(index)
-    unsafe slot.pointee.stash?.deallocate()
+    unsafe slot.pointee.unsent.release()
     if unsafe slot.pointee.kind == .closing { closingCount &-= 1 }
     if unsafe slot.pointee.kind != .stream { timers.cancel(index) }
     unsafe slot.pointee.begin(.free)
@@ -218,7 +215,7 @@ internal import Glibc
     unsafe slot.pointee.kind = .closing
     unsafe slot.pointee.flags.subtract([.receiving, .drainedDue])
     closingCount &+= 1
-    if unsafe slot.pointee.stashCount == 0, unsafe !slot.pointee.flags.contains(.connecting) {
+    if unsafe slot.pointee.unsent.isEmpty, unsafe !slot.pointee.flags.contains(.connecting) {
       beginLinger(socket.index)
       return
     }

@@ -1,5 +1,5 @@
-/// What the engine knows of one descriptor: a cache line, found by the descriptor's number. All
-/// zero is a free slot.
+/// What the engine knows of one descriptor: half a cache line, found by the descriptor's number.
+/// All zero is a free slot.
 @safe struct EpollSlot {
   enum Kind: UInt8 {
     case free, listener, stream
@@ -8,26 +8,21 @@
     case wake
   }
 
-  // INVARIANT: nil, or `stashCapacity` bytes of which `stashCount` from `stashOffset` on are unsent.
-  var stash: UnsafeMutablePointer<UInt8>?
-  var stashOffset: UInt32 = 0
-  var stashCount: UInt32 = 0
-  var stashCapacity: UInt32 = 0
+  /// Bytes that the kernel had no room for.
+  var unsent = KeptBytes()
   var generation: UInt32 = 0
-  var flags: SlotFlags = []
   /// Why the connection is dead; 0: it is not.
   var error: Int32 = 0
   /// The turn in which `used` was counted.
   var turn: UInt32 = 0
   var used: UInt16 = 0
+  var flags: SlotFlags = []
   var kind = Kind.free
   /// Whether the slot is in a ready queue. It stays there over a close, as the queues are not
   /// searched; a new owner of the slot finds nothing to do then.
   var isQueued = false
   /// The next slot of the queue; -1: the last.
   var nextReady: Int32 = 0
-  // Fills the cache line.
-  private var unused: (UInt64, UInt64) = (0, 0)
 
   init() {}
 

@@ -5,7 +5,7 @@ public struct EngineOptions: Sendable {
   /// Most bytes of one `received` event.
   public var receiveBytes = 65_536
   /// Most `received` events of one socket in a turn; what is left waits for the next turn.
-  public var receivesPerTurn: UInt16 = 4
+  public var receivesPerTurn: UInt16 = 8
   /// Most connections that one listening socket takes in a turn.
   public var acceptsPerTurn: UInt16 = 64
   /// How long `closeWhenDrained` waits for the peer to take the unsent bytes.

@@ -104,6 +104,17 @@ enum System {
     return address
   }
 
+  /// Who is at the other end; zero when it is gone already.
+  static func peerAddress(of fd: Int32) -> SocketAddress {
+    var address = SocketAddress()
+    var length = socklen_t(MemoryLayout<SocketAddress>.size)
+    // SAFETY: SocketAddress has the layout of sockaddr_in6; longer addresses are cut off.
+    _ = unsafe withUnsafeMutableBytes(of: &address) { raw in
+      unsafe clinux_getpeername(fd, raw.baseAddress, &length)
+    }
+    return address
+  }
+
   static func setOption(_ fd: Int32, _ level: Int32, _ name: Int32, _ value: Int32) -> Int32 {
     var v = value
     // SAFETY: `v` lives through the call.
@@ -162,6 +173,16 @@ enum System {
     let p = unsafe mmap(nil, bytes, PROT_READ | PROT_WRITE, flags, -1, 0)
     guard let p = unsafe p, unsafe p != MAP_FAILED else {
       throw SystemError(errno: clinux_errno(), operation: "mmap")
+    }
+    return unsafe p
+  }
+
+  /// Memory that an io_uring shares with us.
+  static func mapShared(_ fd: Int32, _ bytes: Int, offset: Int) throws(SystemError) -> UnsafeMutableRawPointer {
+    // SAFETY: a new mapping aliases nothing.
+    let p = unsafe mmap(nil, bytes, PROT_READ | PROT_WRITE, Int32(MAP_SHARED) | Int32(MAP_POPULATE), fd, offset)
+    guard let p = unsafe p, unsafe p != MAP_FAILED else {
+      throw SystemError(errno: clinux_errno(), operation: "mmap: io_uring")
     }
     return unsafe p
   }

@@ -67,4 +67,5 @@ static inline int clinux_getsockname(int fd, void *address, socklen_t *n) {
 }
 
 #include "CLinuxControl.h"
+#include "CLinuxRing.h"
 #include "CLinuxScan.h"

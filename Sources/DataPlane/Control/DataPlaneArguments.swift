@@ -13,8 +13,14 @@ public struct DataPlaneArguments: Sendable {
   public var action = Action.run
   public var control = ControlOptions()
   public var workers: Int
-  /// "auto" or the name of an engine.
-  public var engine = "auto"
+  public enum EngineChoice: String, Sendable, CaseIterable {
+    /// io_uring, or epoll where that is refused.
+    case auto
+    case uring
+    case epoll
+  }
+
+  public var engine = EngineChoice.auto
   /// A line for each HTTP/2 frame (`SLUICE_DEBUG=http2`).
   public var debugHTTP2: Bool
   /// Where the access log goes; nil: off.
@@ -29,7 +35,9 @@ public struct DataPlaneArguments: Sendable {
       --admin PATH           admin socket: /metrics /ready /live /config /connections, CONNECT PORT
       --admin-port [IP:]PORT the same without CONNECT on a TCP port (IP: 127.0.0.1)
       --workers N            worker threads (default: one for each processor)
-      --engine auto|epoll    how the workers wait for the kernel (default: auto)
+      --engine auto|uring|epoll
+                             what the workers do their I/O with (default: auto, which is io_uring, or
+                             epoll where the system refuses it)
       --access-log PATH|-    JSON lines; opened again on SIGHUP (default: off)
       --log-level LEVEL      debug, info, warning or error (default: info)
       --limit NAME=VALUE     any number of times; see --help-limits
@@ -82,8 +90,6 @@ public struct DataPlaneArguments: Sendable {
     }
   }
 
-  static let engines = ["auto", "epoll"]
-
   private static let flags: Set<String> = [
     "--control", "--instance", "--state-dir", "--admin", "--admin-port", "--workers", "--engine",
     "--access-log", "--log-level", "--limit", "--drain-timeout",
@@ -107,10 +113,10 @@ public struct DataPlaneArguments: Sendable {
       }
       workers = count
     case "--engine":
-      guard Self.engines.contains(value) else {
-        throw refuse("one of " + Self.engines.joined(separator: ", "))
+      guard let choice = EngineChoice(rawValue: value) else {
+        throw refuse("one of " + EngineChoice.allCases.map(\.rawValue).joined(separator: ", "))
       }
-      engine = value
+      engine = choice
     case "--access-log": accessLogPath = value
     case "--log-level":
       guard let level = LineLogger.Level(name: value) else { throw refuse("debug, info, warning or error") }

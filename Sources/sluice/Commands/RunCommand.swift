@@ -31,7 +31,7 @@ struct RunCommand: AsyncParsableCommand {
     help: "NAME[.NAMESPACE]=ADDRESS: where a Service without an object is. May be repeated.")
   var backends: [String] = []
   @Option(help: "Worker threads of the data plane (default: one a core).") var workers: Int?
-  @Option(help: "How the data plane does its I/O: auto or epoll.") var engine: String?
+  @Option(help: "What the data plane does its I/O with: auto, uring or epoll.") var engine: String?
   @Option(help: "A file for access-log lines (JSON), or - .") var accessLog: String?
   @Option(name: .customLong("limit"), help: "NAME=VALUE of a data-plane limit. May be repeated.")
   var limits: [String] = []

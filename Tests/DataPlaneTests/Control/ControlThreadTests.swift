@@ -417,7 +417,7 @@ struct DataPlaneArgumentsTests {
     #expect(arguments.control.controlPath == "/run/c" && arguments.control.stateDirectory == "/var/s")
     #expect(arguments.control.adminPath == "/run/a" && arguments.control.instance == "x")
     #expect(arguments.control.adminPort == .init(address: 0, port: 15000))
-    #expect(arguments.workers == 3 && arguments.engine == "epoll" && arguments.debugHTTP2)
+    #expect(arguments.workers == 3 && arguments.engine == .epoll && arguments.debugHTTP2)
     #expect(arguments.accessLogPath == "-" && arguments.control.log.level == .debug)
     #expect(arguments.control.limits.idleTimeout == 300_000 && arguments.control.limits.maxPings == 7)
     #expect(arguments.control.limits.drainTimeout == 9000)
@@ -425,7 +425,7 @@ struct DataPlaneArgumentsTests {
 
   @Test(arguments: [
     (["--nope"], "unknown argument --nope"), (["--workers"], "a value is missing"),
-    (["--workers", "0"], "expected a number"), (["--engine", "kqueue"], "auto, epoll"),
+    (["--workers", "0"], "expected a number"), (["--engine", "kqueue"], "auto, uring, epoll"),
     (["--admin-port", "70000"], "expected PORT"), (["--admin-port", "::1:80"], "expected PORT"),
     (["--limit", "x=1"], "is not known"), (["--limit", "buffer-low-water=1MiB"], "must be below"),
     (["--log-level", "loud"], "expected debug"), (["run"], "unknown argument run"),

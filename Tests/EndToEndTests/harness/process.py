@@ -120,6 +120,11 @@ class AdminSocket:
         return json.loads(self.get("/config")[1])
 
 
+def engine():
+    """What the data planes of this run do their I/O with; see the Makefile."""
+    return os.environ.get("SLUICE_ENGINE", "auto")
+
+
 class SluiceProcess:
     """`sluice run` on a loopback address of its own, where its backends may listen too."""
 
@@ -133,7 +138,7 @@ class SluiceProcess:
         self.environment = environment or {}
         self.arguments = [
             str(binaries() / "sluice"), "run", "--data-dir", str(self.data), "--api", f"{self.address}:6180",
-            "--bind", self.address, "--workers", str(workers), "--drain-timeout", "5s"]
+            "--bind", self.address, "--workers", str(workers), "--drain-timeout", "5s", "--engine", engine()]
         if self.port_map:
             self.arguments += ["--port-map", ",".join(f"{a}={b}" for a, b in self.port_map.items())]
         for name in backends:

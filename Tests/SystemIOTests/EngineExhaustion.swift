@@ -3,63 +3,6 @@ import Glibc
 import SystemIO
 import Testing
 
-@Suite struct EpollEngineTests {
-  private let suite = EngineSuite<EpollEngine>()
-
-  @Test func acceptsReceivesAndSends() throws { try suite.acceptsReceivesAndSends() }
-  @Test func keepsWhatTheKernelDoesNotTake() throws { try suite.keepsWhatTheKernelDoesNotTake() }
-  @Test func appendsBehindKeptBytes() throws { try suite.appendsBehindKeptBytes() }
-  @Test func leavesBytesInTheKernelWhileStopped() throws { try suite.leavesBytesInTheKernelWhileStopped() }
-  @Test func peerHalfClosesFirst() throws { try suite.peerHalfClosesFirst() }
-  @Test func halfClosesFirstAfterUnsentBytes() throws { try suite.halfClosesFirstAfterUnsentBytes() }
-  @Test func deliversBytesBeforeAReset() throws { try suite.deliversBytesBeforeAReset() }
-  @Test func deliversBytesBeforeAFailedSend() throws { try suite.deliversBytesBeforeAFailedSend() }
-  @Test func saysThatSendingIsDeadWhileStopped() throws { try suite.saysThatSendingIsDeadWhileStopped() }
-  @Test func failsWhenAUnixPeerGoes() throws { try suite.failsWhenAUnixPeerGoes() }
-  @Test func givesNothingStaleToANewOwner() throws { try suite.givesNothingStaleToANewOwner() }
-  @Test func connects() throws { try suite.connects() }
-  @Test func reportsRefusedConnections() throws { try suite.reportsRefusedConnections() }
-  @Test func wakesFromAnotherThread() throws { try suite.wakesFromAnotherThread() }
-  @Test func waitsUntilTheDeadline() throws { try suite.waitsUntilTheDeadline() }
-  @Test func sharesATurnFairly() throws { try suite.sharesATurnFairly() }
-  @Test func closesWhenDrained() throws { try suite.closesWhenDrained() }
-  @Test func boundsTheTimeOfClosing() throws { try suite.boundsTheTimeOfClosing() }
-
-  @Test(arguments: 1...8 as ClosedRange<UInt64>)
-  func carriesEverythingUnderRandomUse(seed: UInt64) throws {
-    try suite.carriesEverythingUnderRandomUse(seed: seed)
-  }
-
-  // The three below change what the whole process may open, and so run in one of their own.
-
-  @Test func survivesRunningOutOfDescriptors() async {
-    await #expect(processExitsWith: .success) { try Exhaustion<EpollEngine>.runOut() }
-  }
-
-  @Test func restsWithoutAReserve() async {
-    await #expect(processExitsWith: .success) { try Exhaustion<EpollEngine>.rest() }
-  }
-
-  @Test func carriesThousandsOfSockets() async {
-    await #expect(processExitsWith: .success) { try Exhaustion<EpollEngine>.thousands() }
-  }
-
-  @Test func adoptsNothingAboveTheSlotLimit() throws {
-    let (descriptor, peer) = Sockets.pair()
-    var options = EngineOptions()
-    options.slotLimit = Int(descriptor)
-    // Whether the engine's own descriptors fit is up to what else is open just now.
-    guard let d = try? Driver<EpollEngine>(options) else {
-      _ = close(descriptor)
-      return
-    }
-    #expect(d.engine.adopt(descriptor) == nil)
-    // It is still ours.
-    #expect(peer.write("x") == 1)
-    #expect(close(descriptor) == 0)
-  }
-}
-
 /// Bodies of tests that need a process of their own.
 enum Exhaustion<Engine: IOEngine & ~Copyable> {
   static func setLimit(_ soft: UInt64) {
@@ -168,6 +111,7 @@ enum Exhaustion<Engine: IOEngine & ~Copyable> {
       try #require(d.until { $0.count == count })
       try #require(Set(d.log.map(\.socket.index)).count == count)
       for event in d.log { d.send(event.socket, event.bytes) }
+      d.turn(0)
       for socket in sockets {
         try #require(peers[socket.index]?.read() == .bytes(Array("hello \(round)".utf8)))
       }

@@ -1,0 +1,229 @@
+internal import CLinux
+internal import Glibc
+
+/// The two queues that the kernel shares with us (io_uring(7)), by raw system calls.
+///
+/// `push` writes an entry, `enter` hands all of them over, `pop` takes completions. One thread
+/// makes, uses and ends it (IORING_SETUP_SINGLE_ISSUER), and the kernel completes nothing but
+/// inside of `enter` (DEFER_TASKRUN), so that nothing here races.
+@safe struct Ring: ~Copyable {
+  // INVARIANT: the pointers lead into the two mappings, which live from init to deinit; indices
+  // into the arrays are taken modulo their size, which is a power of two.
+  private let entries: UnsafeMutablePointer<RingEntry>
+  private let completions: UnsafeMutablePointer<io_uring_cqe>
+  private let submissionTail: UnsafeMutablePointer<UInt32>
+  private let submissionFlags: UnsafeMutablePointer<UInt32>
+  private let completionHead: UnsafeMutablePointer<UInt32>
+  private let completionTail: UnsafeMutablePointer<UInt32>
+  private let queues: UnsafeMutableRawPointer
+  private let queuesBytes: Int
+  private let entryMask: UInt32
+  private let completionMask: UInt32
+  let descriptor: Int32
+  /// What `enter` names the ring by: its place in the thread's table of registered rings.
+  private let enterName: Int32
+  private let enterFlags: UInt32
+  /// Entries pushed, and of those the ones handed over.
+  private(set) var pushed: UInt32 = 0
+  private var submitted: UInt32 = 0
+  /// Completions taken, and how far they are known.
+  private(set) var head: UInt32 = 0
+  private(set) var tail: UInt32 = 0
+
+  static let entryCount: UInt32 = 2_048
+  /// A completion that finds no room is not lost, but ends its multishot operation.
+  static let completionCount: UInt32 = 16_384
+
+  init() throws(SystemError) {
+    var parameters = io_uring_params()
+    parameters.flags =
+      UInt32(IORING_SETUP_SINGLE_ISSUER) | UInt32(IORING_SETUP_DEFER_TASKRUN) | UInt32(IORING_SETUP_CQSIZE)
+      | UInt32(IORING_SETUP_SUBMIT_ALL)
+    parameters.cq_entries = Self.completionCount
+    let ring = unsafe clinux_ring_setup(Self.entryCount, &parameters)
+    if ring < 0 { throw SystemError(errno: clinux_errno(), operation: "io_uring_setup") }
+    let needed = UInt32(IORING_FEAT_SINGLE_MMAP) | UInt32(IORING_FEAT_NODROP) | UInt32(IORING_FEAT_EXT_ARG)
+    guard parameters.features & needed == needed else {
+      System.close(ring)
+      throw SystemError(errno: ENOSYS, operation: "io_uring_setup: features")
+    }
+    let submissions = Int(parameters.sq_off.array) + Int(parameters.sq_entries) * MemoryLayout<UInt32>.stride
+    let completed = Int(parameters.cq_off.cqes) + Int(parameters.cq_entries) * MemoryLayout<io_uring_cqe>.stride
+    let size = max(submissions, completed)
+    let base: UnsafeMutableRawPointer, array: UnsafeMutableRawPointer
+    do throws(SystemError) {
+      unsafe base = try System.mapShared(ring, size, offset: Int(IORING_OFF_SQ_RING))
+    } catch {
+      System.close(ring)
+      throw error
+    }
+    do throws(SystemError) {
+      unsafe array = try System.mapShared(
+        ring, Int(parameters.sq_entries) * MemoryLayout<RingEntry>.stride, offset: Int(IORING_OFF_SQES))
+    } catch {
+      unsafe System.unmap(base, size)
+      System.close(ring)
+      throw error
+    }
+    // SAFETY: the kernel said where in its mapping each word lies.
+    func word(_ offset: UInt32) -> UnsafeMutablePointer<UInt32> {
+      unsafe (base + Int(offset)).assumingMemoryBound(to: UInt32.self)
+    }
+    unsafe queues = base
+    queuesBytes = size
+    unsafe entries = array.bindMemory(to: RingEntry.self, capacity: Int(parameters.sq_entries))
+    unsafe completions = (base + Int(parameters.cq_off.cqes)).assumingMemoryBound(to: io_uring_cqe.self)
+    unsafe submissionTail = word(parameters.sq_off.tail)
+    unsafe submissionFlags = word(parameters.sq_off.flags)
+    unsafe completionHead = word(parameters.cq_off.head)
+    unsafe completionTail = word(parameters.cq_off.tail)
+    entryMask = parameters.sq_entries - 1
+    completionMask = parameters.cq_entries - 1
+    // Entries are used in the order of their array.
+    let order = unsafe word(parameters.sq_off.array)
+    for i in 0..<Int(parameters.sq_entries) { unsafe order[i] = UInt32(i) }
+    descriptor = ring
+    let name = Self.registerName(ring)
+    enterName = name ?? ring
+    enterFlags = name == nil ? 0 : UInt32(IORING_ENTER_REGISTERED_RING)
+  }
+
+  /// Spares the look-up of the descriptor in each `enter`; nil where the kernel has no room for it.
+  private static func registerName(_ ring: Int32) -> Int32? {
+    var update = io_uring_rsrc_update()
+    update.offset = .max
+    update.data = UInt64(ring)
+    // SAFETY: the kernel reads and writes a local.
+    let count = unsafe clinux_ring_register(ring, UInt32(IORING_REGISTER_RING_FDS), &update, 1)
+    return count == 1 ? Int32(update.offset) : nil
+  }
+
+  deinit {
+    if enterName != descriptor {
+      var update = io_uring_rsrc_update()
+      update.offset = UInt32(enterName)
+      _ = unsafe clinux_ring_register(descriptor, UInt32(IORING_UNREGISTER_RING_FDS), &update, 1)
+    }
+    unsafe System.unmap(entries, Int(entryMask + 1) * MemoryLayout<RingEntry>.stride)
+    unsafe System.unmap(queues, queuesBytes)
+    System.close(descriptor)
+  }
+
+  // MARK: Submissions
+
+  var isFull: Bool { pushed &- submitted > entryMask }
+  var hasUnsubmitted: Bool { pushed != submitted }
+
+  /// Only where the ring is not full. The entry's number is good for `entry` until the next `enter`.
+  @inline(__always)
+  @discardableResult
+  mutating func push(_ entry: RingEntry) -> UInt32 {
+    let number = pushed
+    unsafe entries[Int(number & entryMask)] = entry
+    pushed = number &+ 1
+    return number
+  }
+
+  /// An entry that was pushed and not handed over yet may still be made longer.
+  @inline(__always)
+  func setLength(of number: UInt32, _ length: UInt32) {
+    unsafe entries[Int(number & entryMask)].length = length
+  }
+
+  /// Hands over what was pushed. With `timeout` it waits for a completion as long (nil: for ever)
+  /// and completes what became ready; without `waits` it only hands over.
+  mutating func enter(waits: Bool, nanoseconds timeout: UInt64?) {
+    unsafe clinux_store_release_u32(completionHead, head)
+    unsafe clinux_store_release_u32(submissionTail, pushed)
+    var isFirst = true
+    while isFirst || pushed != submitted {
+      let result = enterOnce(waits: waits && isFirst, nanoseconds: timeout)
+      isFirst = false
+      if result >= 0 {
+        submitted = submitted &+ UInt32(result)
+        continue
+      }
+      let error = clinux_errno()
+      switch error {
+      case ETIME, EINTR: break
+      // Memory for requests or room for completions is short: what is done is taken first.
+      case EAGAIN, EBUSY, ENOMEM: _ = enterOnce(waits: true, nanoseconds: 1_000_000)
+      default: preconditionFailure("io_uring_enter: errno \(error)")
+      }
+    }
+    unsafe tail = clinux_load_acquire_u32(completionTail)
+  }
+
+  private func enterOnce(waits: Bool, nanoseconds timeout: UInt64?) -> Int32 {
+    let count = pushed &- submitted
+    guard waits else { return clinux_ring_enter(enterName, count, 0, enterFlags, nil, 0) }
+    let flags = enterFlags | UInt32(IORING_ENTER_GETEVENTS)
+    guard let timeout else { return clinux_ring_enter(enterName, count, 1, flags, nil, 0) }
+    if timeout == 0 { return clinux_ring_enter(enterName, count, 0, flags, nil, 0) }
+    var time = __kernel_timespec(
+      tv_sec: Int64(clamping: timeout / 1_000_000_000), tv_nsec: Int64(timeout % 1_000_000_000))
+    // SAFETY: both locals live through the call.
+    return unsafe withUnsafePointer(to: &time) { time in
+      var argument = io_uring_getevents_arg()
+      argument.ts = UInt64(UInt(bitPattern: time))
+      return unsafe clinux_ring_enter(
+        enterName, count, 1, flags | UInt32(IORING_ENTER_EXT_ARG), &argument,
+        MemoryLayout<io_uring_getevents_arg>.size)
+    }
+  }
+
+  /// Hands over what was pushed and ends all operations: the files that they held on to are let
+  /// go of when it returns. Nothing may be done with the ring afterwards.
+  func cancelEverything() {
+    var request = io_uring_sync_cancel_reg()
+    request.fd = -1
+    request.flags = UInt32(IORING_ASYNC_CANCEL_ALL) | UInt32(IORING_ASYNC_CANCEL_ANY)
+    request.timeout = __kernel_timespec(tv_sec: 0, tv_nsec: 100_000_000)
+    unsafe clinux_store_release_u32(submissionTail, pushed)
+    _ = enterOnce(waits: true, nanoseconds: 0)
+    _ = unsafe clinux_ring_register(descriptor, UInt32(IORING_REGISTER_SYNC_CANCEL), &request, 1)
+    _ = clinux_ring_enter(enterName, 0, 0, enterFlags | UInt32(IORING_ENTER_GETEVENTS), nil, 0)
+  }
+
+  // MARK: Completions
+
+  /// Completions that found no room wait in the kernel until the next `enter` that completes.
+  var hasOverflow: Bool {
+    unsafe clinux_load_acquire_u32(submissionFlags) & UInt32(IORING_SQ_CQ_OVERFLOW) != 0
+  }
+
+  /// A completion by its number, from `head` to before `tail`.
+  @inline(__always)
+  func completion(_ number: UInt32) -> RingCompletion {
+    let raw = unsafe completions + Int(number & completionMask)
+    return unsafe RingCompletion(
+      tag: RingTag(word: raw.pointee.user_data), result: raw.pointee.res, flags: raw.pointee.flags)
+  }
+
+  @inline(__always)
+  mutating func pop() -> RingCompletion? {
+    if head == tail { return nil }
+    let completion = completion(head)
+    head = head &+ 1
+    return completion
+  }
+}
+
+/// What became of a submission.
+struct RingCompletion {
+  var tag: RingTag
+  /// A count or a descriptor; below zero an errno.
+  var result: Int32
+  var flags: UInt32
+
+  /// The operation goes on.
+  @inline(__always)
+  var hasMore: Bool { flags & UInt32(IORING_CQE_F_MORE) != 0 }
+
+  /// The buffer that was filled; nil: none was.
+  @inline(__always)
+  var buffer: UInt16? {
+    flags & UInt32(IORING_CQE_F_BUFFER) != 0
+      ? UInt16(truncatingIfNeeded: flags >> UInt32(IORING_CQE_BUFFER_SHIFT)) : nil
+  }
+}
