@@ -3,6 +3,10 @@ internal import Glibc
 
 /// Memory that the kernel receives into: buffers of one size, provided through a ring
 /// (IORING_REGISTER_PBUF_RING). A connection has one only while there are bytes in it.
+///
+/// The kernel takes buffers in the order of the ring, so that all that are in it are used in turn.
+/// No more are offered than turns have needed of late, and those used last come first: what is
+/// received lands in memory that is in the cache.
 @safe struct BufferRing: ~Copyable {
   static let group: UInt16 = 0
 
@@ -16,6 +20,17 @@ internal import Glibc
   private let stride: Int
   private var tail: UInt16 = 0
   private var published: UInt16 = 0
+  /// Buffers that nobody has, the one used last on top.
+  private let spare: UnsafeMutablePointer<UInt16>
+  private var spareCount = 0
+  /// Buffers that the kernel has, and how many it should have.
+  private var offered = 0
+  private var wanted = BufferRing.fewest
+  /// What the completions of this turn have taken.
+  private var taken = 0
+  private var ranOut = false
+
+  private static let fewest = 16
 
   /// `count`: a power of two, at most 32,768. `slack` bytes behind each buffer are ours as well.
   init(_ ring: borrowing Ring, count: Int, bytes: Int, slack: Int) throws(SystemError) {
@@ -47,12 +62,14 @@ internal import Glibc
     // SAFETY: zeroed mappings of the sizes that were asked for.
     unsafe self.places = places.bindMemory(to: io_uring_buf.self, capacity: count)
     unsafe self.memory = memory.bindMemory(to: UInt8.self, capacity: count * stride)
-    for buffer in 0..<count { giveBack(UInt16(buffer)) }
-    publish()
+    unsafe spare = .allocate(capacity: count)
+    for buffer in 0..<count { giveBack(UInt16(count - 1 - buffer)) }
+    offer()
   }
 
   /// Must come after the ring's end: the kernel writes here until then.
   deinit {
+    unsafe spare.deallocate()
     unsafe System.unmap(memory, count * stride)
     unsafe System.unmap(places, count * MemoryLayout<io_uring_buf>.stride)
   }
@@ -67,19 +84,42 @@ internal import Glibc
     return unsafe pointer >= UnsafePointer(start) && pointer < UnsafePointer(start + stride)
   }
 
-  /// The kernel may fill the buffer again once `publish` was called.
   @inline(__always)
   mutating func giveBack(_ buffer: UInt16) {
-    let place = unsafe places + Int(tail) & (count &- 1)
-    // The last field of the first place is the ring's tail: it is left alone.
-    unsafe place.pointee.addr = UInt64(UInt(bitPattern: start(of: buffer)))
-    unsafe place.pointee.len = UInt32(bytes)
-    unsafe place.pointee.bid = buffer
-    tail = tail &+ 1
+    unsafe spare[spareCount] = buffer
+    spareCount &+= 1
   }
 
+  /// A completion that was seen for the first time took a buffer, or found none.
   @inline(__always)
-  mutating func publish() {
+  mutating func note(_ completion: RingCompletion) {
+    if completion.buffer != nil { taken &+= 1 }
+    if completion.result == -ENOBUFS { ranOut = true }
+  }
+
+  /// Once a turn, before the kernel receives: adjusts to what the last turn took, and offers spare
+  /// buffers.
+  mutating func offer() {
+    offered &-= taken
+    if ranOut {
+      wanted = min(count, wanted &* 2)
+    } else if taken < wanted / 4 {
+      // Slowly, so that a quiet moment changes nothing.
+      wanted = max(Self.fewest, wanted &- 1)
+    }
+    taken = 0
+    ranOut = false
+    while offered < wanted, spareCount > 0 {
+      spareCount &-= 1
+      let buffer = unsafe spare[spareCount]
+      let place = unsafe places + Int(tail) & (count &- 1)
+      // The last field of the first place is the ring's tail: it is left alone.
+      unsafe place.pointee.addr = UInt64(UInt(bitPattern: start(of: buffer)))
+      unsafe place.pointee.len = UInt32(bytes)
+      unsafe place.pointee.bid = buffer
+      tail = tail &+ 1
+      offered &+= 1
+    }
     if tail == published { return }
     published = tail
     // SAFETY: `resv` of the first place is where the kernel reads the tail (io_uring_buf_ring).

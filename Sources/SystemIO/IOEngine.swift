@@ -3,9 +3,9 @@ public struct EngineOptions: Sendable {
   /// Highest number of descriptors (exclusive). 0: what the process may open.
   public var slotLimit = 0
   /// Most bytes of one `received` event.
-  public var receiveBytes = 65_536
+  public var receiveBytes = 262_144
   /// Most `received` events of one socket in a turn; what is left waits for the next turn.
-  public var receivesPerTurn: UInt16 = 8
+  public var receivesPerTurn: UInt16 = 2
   /// Most connections that one listening socket takes in a turn.
   public var acceptsPerTurn: UInt16 = 64
   /// How long `closeWhenDrained` waits for the peer to take the unsent bytes.

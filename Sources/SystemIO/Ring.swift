@@ -88,6 +88,19 @@ internal import Glibc
     enterFlags = name == nil ? 0 : UInt32(IORING_ENTER_REGISTERED_RING)
   }
 
+  /// Makes an empty table of files, as large as the process may have descriptors, `count` at most.
+  /// - Returns: its size.
+  func makeFileTable(_ count: Int) throws(SystemError) -> Int {
+    let size = min(count, System.openLimit())
+    var registration = io_uring_rsrc_register()
+    registration.nr = UInt32(size)
+    registration.flags = UInt32(IORING_RSRC_REGISTER_SPARSE)
+    let bytes = UInt32(MemoryLayout<io_uring_rsrc_register>.size)
+    let result = unsafe clinux_ring_register(descriptor, UInt32(IORING_REGISTER_FILES2), &registration, bytes)
+    if result != 0 { throw SystemError(errno: clinux_errno(), operation: "io_uring_register: files") }
+    return size
+  }
+
   /// Spares the look-up of the descriptor in each `enter`; nil where the kernel has no room for it.
   private static func registerName(_ ring: Int32) -> Int32? {
     var update = io_uring_rsrc_update()

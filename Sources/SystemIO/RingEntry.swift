@@ -29,6 +29,25 @@ struct RingEntry {
     self.tag = tag.word
   }
 
+  /// Names the file by its place in the ring's table, which spares the look-up of the descriptor.
+  @inline(__always)
+  func byFile(_ isRegistered: Bool) -> RingEntry {
+    var entry = self
+    if isRegistered { entry.flags |= UInt8(1 << IOSQE_FIXED_FILE_BIT) }
+    return entry
+  }
+
+  /// Puts the descriptor at `number` into place `index` of the ring's table; -1 takes out what is
+  /// there. `number` is read when the entry is submitted.
+  static func setFile(_ index: Int32, _ number: UnsafePointer<Int32>) -> RingEntry {
+    var entry = RingEntry(IORING_OP_FILES_UPDATE, -1, .ignored)
+    entry.flags = skipSuccess
+    entry.address = UInt64(UInt(bitPattern: number))
+    entry.length = 1
+    entry.offset = UInt64(UInt32(bitPattern: index))
+    return entry
+  }
+
   /// Receives into buffers of the ring's group until it is cancelled, the peer ends, or something
   /// fails.
   static func receive(_ descriptor: Int32, _ tag: RingTag) -> RingEntry {
@@ -98,7 +117,7 @@ struct RingTag: Equatable {
   enum Operation: UInt8 {
     /// Nobody waits for it.
     case ignored
-    case receive, send, accept, connect, room, hangUp, wake
+    case receive, send, accept, connect, readable, room, hangUp, wake
   }
 
   /// Operation, 24 bits of the generation, index. A completion outlives its owner by a few turns

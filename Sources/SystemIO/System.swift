@@ -189,6 +189,14 @@ enum System {
 
   static func unmap(_ p: UnsafeMutableRawPointer, _ bytes: Int) { _ = unsafe munmap(p, bytes) }
 
+  /// The number of descriptors that the process may open now.
+  static func openLimit() -> Int {
+    var limit = rlimit()
+    // SAFETY: `limit` lives through the call.
+    guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 1_024 }
+    return Int(min(limit.rlim_cur, 4_194_304))
+  }
+
   /// The number of descriptors that the process may ever open, within reason.
   static func descriptorLimit() -> Int {
     var limit = rlimit()

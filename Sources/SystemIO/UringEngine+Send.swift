@@ -15,18 +15,23 @@ extension UringEngine {
   }
 
   public mutating func send(_ socket: Socket, copying bytes: UnsafePointer<UInt8>, count: Int) {
-    guard count <= Self.batchBytes else {
-      unsafe transmit(socket, bytes, count)
+    // What has just been received is sent from where it lies.
+    if count <= Self.batchBytes, let current, unsafe buffers.contains(bytes, buffer: current) {
+      if unsafe transmit(socket, bytes, count) { isCurrentPinned = true }
       return
     }
-    // What has just been received is sent from where it lies.
-    if let current, unsafe buffers.contains(bytes, buffer: current) {
-      if unsafe transmit(socket, bytes, count) { isCurrentPinned = true }
+    guard count <= Self.copyBytes else {
+      unsafe transmitAtOnce(socket, bytes, count)
       return
     }
     let place = unsafe reserve(count)
     unsafe place.update(from: bytes, count: count)
     unsafe transmit(socket, place, count)
+  }
+
+  private mutating func transmitAtOnce(_ socket: Socket, _ bytes: UnsafePointer<UInt8>, _ count: Int) {
+    guard let slot = unsafe slot(of: socket) else { return }
+    _ = unsafe transmitSlowly(slot, socket.index, bytes, count)
   }
 
   public func unsentBytes(_ socket: Socket) -> Int {
@@ -62,7 +67,8 @@ extension UringEngine {
     // A full ring is handed over, which ends the batch; the memory of this message must not be
     // taken for free then.
     if ring.isFull { submit() }
-    let entry = unsafe ring.push(.send(index, bytes, UInt32(count), tag(.send, index)))
+    let entry = unsafe ring.push(
+      .send(index, bytes, UInt32(count), tag(.send, index)).byFile(isRegistered(index)))
     unsafe slot.pointee.batched = unsafe bytes
     unsafe slot.pointee.batchedCount = UInt32(count)
     unsafe slot.pointee.batchedEntry = entry
@@ -163,7 +169,7 @@ extension UringEngine {
   mutating func breakConnection(_ index: Int32, _ error: Int32) {
     let slot = unsafe slots + Int(index)
     if unsafe slot.pointee.error == 0 { unsafe slot.pointee.error = error }
-    unsafe slot.pointee.flags.insert(.broken)
+    unsafe slot.pointee.flags.formUnion([.broken, .readable])
     unsafe slot.pointee.flags.remove(.drainedDue)
     unsafe slot.pointee.unsent.release()
     enqueue(index)

@@ -11,7 +11,7 @@ extension UringEngine {
     beginTurn()
     if hasShutdownsDue { shutDownAll() }
     reconcileAll()
-    buffers.publish()
+    buffers.offer()
     let scanned = ring.tail
     ring.enter(waits: true, nanoseconds: readyFirst >= 0 ? 0 : timeout(until: deadline))
     endBatch(scanned)
@@ -101,39 +101,48 @@ extension UringEngine {
       if !flags.isDisjoint(with: [.acceptArmed, .resting, .roomArmed]) { return }
       if flags.contains(.exhausted) {
         // An accept takes its descriptor first, and fails without one though nobody is there.
-        push(.poll(index, POLLIN, repeats: false, tag(.room, index)))
+        push(.poll(index, POLLIN, repeats: false, tag(.room, index)).byFile(isRegistered(index)))
         unsafe slot.pointee.flags.insert(.roomArmed)
       } else {
-        push(.accept(index, tag(.accept, index)))
+        push(.accept(index, tag(.accept, index)).byFile(isRegistered(index)))
         unsafe slot.pointee.flags.insert(.acceptArmed)
       }
     case .stream, .closing:
       if flags.contains(.connecting) || flags.contains(.failedGiven) { return }
       unsafe reconcileReceive(slot, index)
       if unsafe !slot.pointee.unsent.isEmpty, !flags.contains(.roomArmed) {
-        push(.poll(index, POLLOUT, repeats: false, tag(.room, index)))
+        push(.poll(index, POLLOUT, repeats: false, tag(.room, index)).byFile(isRegistered(index)))
         unsafe slot.pointee.flags.insert(.roomArmed)
       }
     }
   }
 
+  /// One multishot receive while the owner wants what comes. A socket that fills buffer after
+  /// buffer is read by readiness instead, into one large buffer that stays in the cache, and what
+  /// the owner does not want stays with the kernel.
   private mutating func reconcileReceive(_ slot: UnsafeMutablePointer<UringSlot>, _ index: Int32) {
     let flags = unsafe slot.pointee.flags
     if !flags.isDisjoint(with: [.peerEnded, .ended]) { return }
     // Bytes that wait with us are back-pressure: no more are taken from the kernel before they went.
     let hasRoom = unsafe slot.pointee.arrived.isEmpty
     let isWanted = unsafe flags.contains(.receiving) && hasRoom || slot.pointee.kind == .closing
-    if isWanted {
-      if flags.contains(.receiveArmed) { return }
-      push(.receive(index, tag(.receive, index)))
-      unsafe slot.pointee.flags.insert(.receiveArmed)
-    } else if flags.contains(.receiveArmed) {
-      // Most stops are over before anything comes.
-      if hasRoom || flags.contains(.cancelling) { return }
+    if flags.contains(.receiveArmed) {
+      // It goes on while nobody wants anything: most stops are over before something comes.
+      if hasRoom && !flags.contains(.bulk) || flags.contains(.cancelling) { return }
       push(.cancel(tag(.receive, index)))
       unsafe slot.pointee.flags.insert(.cancelling)
+    } else if isWanted && flags.contains(.bulk) {
+      if flags.contains(.readable) {
+        enqueue(index)
+      } else if !flags.contains(.readableArmed) {
+        push(.poll(index, POLLIN, repeats: false, tag(.readable, index)).byFile(isRegistered(index)))
+        unsafe slot.pointee.flags.insert(.readableArmed)
+      }
+    } else if isWanted {
+      push(.receive(index, tag(.receive, index)).byFile(isRegistered(index)))
+      unsafe slot.pointee.flags.insert(.receiveArmed)
     } else if flags.isDisjoint(with: [.hangUpArmed, .broken]) {
-      push(.poll(index, 0, repeats: false, tag(.hangUp, index)))
+      push(.poll(index, 0, repeats: false, tag(.hangUp, index)).byFile(isRegistered(index)))
       unsafe slot.pointee.flags.insert(.hangUpArmed)
     }
   }
@@ -220,15 +229,30 @@ extension UringEngine {
     let slot = unsafe slots + Int(index)
     if unsafe completion.result > 0 && completion.hasMore && completion.tag.isOf(slot.pointee.generation)
       && slot.pointee.kind == .stream && slot.pointee.flags.contains(.receiving) && slot.pointee.arrived.isEmpty,
-      let buffer = completion.buffer, unsafe takesShare(slot, of: receivesPerTurn)
+      let buffer = completion.buffer, unsafe takesShare(slot, of: buffersPerTurn)
     {
       current = buffer
+      unsafe noteFill(slot, index, Int(completion.result))
       fill(&event, .received, index)
       unsafe event.bytes = buffers.start(of: buffer)
       event.count = Int(completion.result)
       return true
     }
     return receiveCompletedOtherwise(completion, &event)
+  }
+
+  /// Counts full buffers in a row.
+  @inline(__always)
+  private mutating func noteFill(_ slot: UnsafeMutablePointer<UringSlot>, _ index: Int32, _ count: Int) {
+    if count < bufferBytes {
+      unsafe slot.pointee.run = 0
+      return
+    }
+    unsafe slot.pointee.run &+= 1
+    if unsafe slot.pointee.run < Self.bulkRun || slot.pointee.flags.contains(.bulk) { return }
+    unsafe slot.pointee.flags.formUnion([.bulk, .readable])
+    unsafe slot.pointee.run = 0
+    change(index)
   }
 
   @inline(never)
@@ -281,7 +305,7 @@ extension UringEngine {
     case .ignored, .receive, .send: return false
     case .wake: return wokeUp(completion, &event)
     case .accept: return acceptCompleted(completion, &event)
-    case .connect, .room, .hangUp: break
+    case .connect, .readable, .room, .hangUp: break
     }
     let index = completion.tag.index
     guard unsafe completion.tag.isOf(slots[Int(index)].generation) else { return false }
@@ -291,6 +315,11 @@ extension UringEngine {
       unsafe slots[Int(index)].flags.remove([.roomArmed, .exhausted])
       change(index)
       flush(index)
+      return stepReady(index, &event)
+    case .readable:
+      unsafe slots[Int(index)].flags.remove(.readableArmed)
+      unsafe slots[Int(index)].flags.insert(.readable)
+      change(index)
       return stepReady(index, &event)
     default:
       hungUp(index, completion.result)
@@ -378,19 +407,61 @@ extension UringEngine {
           fill(&event, .endOfStream, index)
           return true
         }
+      } else if flags.contains([.bulk, .readable]), !flags.contains(.receiveArmed) {
+        if unsafe readBulk(slot, index, &event) { return true }
       }
     }
     return unsafe slot.pointee.error != 0 && stepFailure(index, &event)
   }
 
-  private mutating func giveArrived(
+  /// Reads once. False: there was nothing, or the connection is dead (`error`).
+  private mutating func readBulk(
     _ slot: UnsafeMutablePointer<UringSlot>, _ index: Int32, _ event: inout IOEvent
   ) -> Bool {
-    guard unsafe takesShare(slot, of: receivesPerTurn), let start = unsafe slot.pointee.arrived.start else {
+    guard unsafe takesShare(slot, of: options.receivesPerTurn) else {
       enqueueLater(index)
       return false
     }
-    let count = min(unsafe slot.pointee.arrived.count, receiveBytes)
+    let outcome = unsafe System.receive(index, scratch, options.receiveBytes)
+    switch outcome {
+    case .done(let n) where n > 0:
+      // A short read has emptied the socket.
+      if n < options.receiveBytes { unsafe slot.pointee.flags.remove(.readable) }
+      unsafe slot.pointee.run = n < bufferBytes ? slot.pointee.run &+ 1 : 0
+      if unsafe slot.pointee.run >= Self.bulkRun {
+        unsafe slot.pointee.flags.remove([.bulk, .readable])
+        unsafe slot.pointee.run = 0
+      }
+      change(index)
+      fill(&event, .received, index)
+      unsafe event.bytes = unsafe scratch
+      event.count = n
+      return true
+    case .done:
+      unsafe slot.pointee.flags.remove(.readable)
+      unsafe slot.pointee.flags.insert(.peerEnded)
+      return stepStream(index, &event)
+    case .wouldBlock:
+      unsafe slot.pointee.flags.remove(.readable)
+      change(index)
+      return false
+    case .failed(let error):
+      if unsafe slot.pointee.error == 0 { unsafe slot.pointee.error = error }
+      unsafe slot.pointee.flags.remove(.readable)
+      unsafe slot.pointee.flags.formUnion([.broken, .peerEnded])
+      unsafe slot.pointee.unsent.release()
+      return stepStream(index, &event)
+    }
+  }
+
+  private mutating func giveArrived(
+    _ slot: UnsafeMutablePointer<UringSlot>, _ index: Int32, _ event: inout IOEvent
+  ) -> Bool {
+    guard unsafe takesShare(slot, of: buffersPerTurn), let start = unsafe slot.pointee.arrived.start else {
+      enqueueLater(index)
+      return false
+    }
+    let count = min(unsafe slot.pointee.arrived.count, options.receiveBytes)
     unsafe scratch.update(from: start, count: count)
     unsafe slot.pointee.arrived.removeFirst(count)
     if unsafe slot.pointee.arrived.isEmpty { change(index) }

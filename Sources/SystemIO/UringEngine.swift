@@ -15,14 +15,19 @@ internal import Glibc
   /// Most bytes of one socket that wait for the turn's end; more go out at once, so that what the
   /// kernel has no room for shows in `unsentBytes`.
   static let batchBytes = 65_536
+  /// Longer messages than this are cheaper to send at once than to copy.
+  static let copyBytes = 4_096
   /// Where a turn's messages are composed. When it is used up, they are handed over early.
   static let arenaBytes = 1_048_576
   /// Buffers to receive into; a turn in which more sockets have something takes them in two steps.
-  static let bufferCount = 256
+  static let bufferCount = 1_024
   static let bufferBytes = 16_384
+  /// So many full buffers in a row make a socket `bulk`, so many small reads in a row end that.
+  static let bulkRun: UInt8 = 3
 
   // INVARIANT: each block lives from init to deinit: `slots` has `slotLimit` entries, `changed` as
-  // many, `arena` `arenaBytes` and `scratch` `bufferBytes`, both with `slack` bytes after them.
+  // many, `numbers` one more, `arena` `arenaBytes` and `scratch` `options.receiveBytes`, both with
+  // `slack` bytes after them.
   // An index is looked up in `slots` only after it was compared with the limit, by `slot(of:)` or
   // at registration, which is where tags get theirs from.
   let slots: UnsafeMutablePointer<UringSlot>
@@ -30,14 +35,17 @@ internal import Glibc
   let scratch: UnsafeMutablePointer<UInt8>
   let changed: UnsafeMutablePointer<Int32>
   var changedCount = 0
+  /// Each number at its own index, and -1 behind them: what the ring's table of files is filled from.
+  let numbers: UnsafeMutablePointer<Int32>
+  let fileCount: Int
   /// Buffers that what was sent in this batch lies in: they go back when it was handed over.
   let pinned: UnsafeMutablePointer<UInt16>
   var pinnedCount = 0
   let options: EngineOptions
   let slotLimit: Int
-  let receiveBytes: Int
-  /// Most `received` events of one socket in a turn.
-  let receivesPerTurn: UInt16
+  let bufferBytes: Int
+  /// Most `received` events of one socket in a turn that lie in buffers of the ring.
+  let buffersPerTurn: UInt16
   let wake: Int32
   var ring: Ring
   var buffers: BufferRing
@@ -73,13 +81,14 @@ internal import Glibc
     self.options = options
     let slotLimit = options.slotLimit > 0 ? options.slotLimit : System.descriptorLimit()
     self.slotLimit = slotLimit
-    receiveBytes = min(options.receiveBytes, Self.bufferBytes)
-    let share = options.receiveBytes * Int(options.receivesPerTurn) / receiveBytes
-    receivesPerTurn = UInt16(clamping: share)
+    let bufferBytes = min(options.receiveBytes, Self.bufferBytes)
+    self.bufferBytes = bufferBytes
+    buffersPerTurn = UInt16(clamping: options.receiveBytes * Int(options.receivesPerTurn) / bufferBytes)
     let ring = try Ring()
-    let buffers = try BufferRing(ring, count: Self.bufferCount, bytes: receiveBytes, slack: Self.slack)
+    let buffers = try BufferRing(ring, count: Self.bufferCount, bytes: bufferBytes, slack: Self.slack)
+    let fileCount = try ring.makeFileTable(slotLimit)
     let wake = try System.openEvent()
-    let sizes = Self.blockSizes(slotLimit)
+    let sizes = Self.blockSizes(options, slotLimit)
     let block: UnsafeMutableRawPointer
     do throws(SystemError) {
       guard Int(wake) < slotLimit else { throw SystemError(errno: EMFILE, operation: "eventfd") }
@@ -99,6 +108,10 @@ internal import Glibc
     unsafe pinned = at.bindMemory(to: UInt16.self, capacity: Self.bufferCount)
     unsafe at += sizes.pinned
     unsafe changed = at.bindMemory(to: Int32.self, capacity: slotLimit)
+    unsafe at += sizes.numbers
+    unsafe numbers = at.bindMemory(to: Int32.self, capacity: slotLimit + 1)
+    unsafe numbers[slotLimit] = -1
+    self.fileCount = fileCount
     self.wake = wake
     self.ring = ring
     self.buffers = buffers
@@ -115,14 +128,15 @@ internal import Glibc
   }
 
   private static func blockSizes(
-    _ slotLimit: Int
-  ) -> (slots: Int, arena: Int, scratch: Int, pinned: Int, total: Int) {
+    _ options: EngineOptions, _ slotLimit: Int
+  ) -> (slots: Int, arena: Int, scratch: Int, pinned: Int, numbers: Int, total: Int) {
     let slots = slotLimit * MemoryLayout<UringSlot>.stride
     let arena = arenaBytes + slack
-    let scratch = bufferBytes + slack
+    let scratch = (options.receiveBytes + slack + 63) & ~63
     let pinned = bufferCount * MemoryLayout<UInt16>.stride
-    let changed = slotLimit * MemoryLayout<Int32>.stride
-    return (slots, arena, scratch, pinned, slots + arena + scratch + pinned + changed)
+    // One more than the slots: the list of changes needs no room for it, the numbers do.
+    let numbers = (slotLimit + 1) * MemoryLayout<Int32>.stride
+    return (slots, arena, scratch, pinned, numbers, slots + arena + scratch + pinned + 2 * numbers)
   }
 
   deinit {
@@ -139,7 +153,7 @@ internal import Glibc
       index += 1
     }
     System.close(wake)
-    unsafe System.unmap(slots, Self.blockSizes(slotLimit).total)
+    unsafe System.unmap(slots, Self.blockSizes(options, slotLimit).total)
   }
 
   public func wakeDescriptor() -> Int32 { wake }
@@ -166,7 +180,11 @@ internal import Glibc
     var number = scanned
     while number != ring.tail {
       let completion = ring.completion(number)
-      if completion.tag.operation == RingTag.Operation.send.rawValue { sendFellShort(completion) }
+      if completion.tag.operation == RingTag.Operation.send.rawValue {
+        sendFellShort(completion)
+      } else {
+        buffers.note(completion)
+      }
       number = number &+ 1
     }
     batch &+= 1
@@ -209,9 +227,17 @@ internal import Glibc
     unsafe slot.pointee.generation &+= 1
     unsafe slot.pointee.begin(kind)
     if descriptor > highest { highest = descriptor }
+    if isRegistered(descriptor) {
+      unsafe numbers[Int(descriptor)] = descriptor
+      unsafe push(.setFile(descriptor, numbers + Int(descriptor)))
+    }
     change(descriptor)
     return true
   }
+
+  /// Whether the descriptor has a place in the ring's table of files, at its own number.
+  @inline(__always)
+  func isRegistered(_ descriptor: Int32) -> Bool { Int(descriptor) < fileCount }
 
   private func handle(_ descriptor: Int32) -> Socket {
     Socket(index: descriptor, generation: unsafe slots[Int(descriptor)].generation)
@@ -244,7 +270,9 @@ internal import Glibc
     if flags.contains(.acceptArmed) { push(.cancel(tag(.accept, index))) }
     if flags.contains(.connecting) { push(.cancel(tag(.connect, index))) }
     if flags.contains(.roomArmed) { push(.cancel(tag(.room, index))) }
+    if flags.contains(.readableArmed) { push(.cancel(tag(.readable, index))) }
     if flags.contains(.hangUpArmed) { push(.cancel(tag(.hangUp, index))) }
+    if isRegistered(index) { unsafe push(.setFile(index, numbers + slotLimit)) }
     push(.close(index))
     // Completions that are still to come name the owner that was.
     unsafe slot.pointee.generation &+= 1
@@ -283,7 +311,8 @@ internal import Glibc
     unsafe UnsafeMutableRawPointer(place).storeBytes(of: address, as: SocketAddress.self)
     occupyArena(to: reserved &+ MemoryLayout<SocketAddress>.stride)
     let length = unsafe address.withSockaddr { _, length in length }
-    unsafe ring.push(.connect(descriptor, place, length, tag(.connect, descriptor)))
+    let entry = unsafe RingEntry.connect(descriptor, place, length, tag(.connect, descriptor))
+    ring.push(entry.byFile(isRegistered(descriptor)))
     return handle(descriptor)
   }
 
@@ -301,7 +330,7 @@ internal import Glibc
     }
     unsafe slot.pointee.kind = .closing
     unsafe slot.pointee.arrived.release()
-    unsafe slot.pointee.flags.remove([.receiving, .drainedDue])
+    unsafe slot.pointee.flags.remove([.receiving, .drainedDue, .bulk])
     unsafe slot.pointee.flags.insert(.shutdownDue)
     closingCount &+= 1
     let now = monotonicNanoseconds() / 1_000_000
@@ -315,7 +344,8 @@ internal import Glibc
   public mutating func startReceiving(_ socket: Socket) {
     guard let slot = unsafe slot(of: socket) else { return }
     unsafe slot.pointee.flags.insert(.receiving)
-    if unsafe !slot.pointee.arrived.isEmpty || slot.pointee.flags.contains(.peerEnded) { enqueue(socket.index) }
+    let hasWaiting = unsafe !slot.pointee.arrived.isEmpty || !slot.pointee.flags.isDisjoint(with: [.peerEnded, .readable])
+    if hasWaiting { enqueue(socket.index) }
     if unsafe !slot.pointee.flags.contains(.receiveArmed) { change(socket.index) }
   }
 

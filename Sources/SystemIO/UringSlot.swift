@@ -29,11 +29,17 @@
   /// The next slot of the ready queue; -1: the last. It stays there over a close, as the queues are
   /// not searched; a new owner of the slot finds nothing to do then.
   var nextReady: Int32 = 0
-  /// An `arriving` descriptor's listener.
-  var origin: Int32 = 0
   var used: UInt16 = 0
+  /// Buffers in a row that were filled, or in `bulk` reads in a row that would have fitted one.
+  var run: UInt8 = 0
   var kind = Kind.free
   var isQueued = false
+
+  /// The listener of an `arriving` descriptor, which has no error.
+  var origin: Int32 {
+    get { error }
+    set { error = newValue }
+  }
 
   init() {}
 
@@ -77,6 +83,11 @@ struct UringFlags: OptionSet {
   static let shutdownDone = UringFlags(rawValue: 1 << 16)
   /// A listener that can take nothing in for a while.
   static let resting = UringFlags(rawValue: 1 << 17)
+  /// So much comes that it is read by readiness, into one large buffer: see `reconcileReceive`.
+  static let bulk = UringFlags(rawValue: 1 << 19)
+  /// There may be something to read.
+  static let readable = UringFlags(rawValue: 1 << 20)
+  static let readableArmed = UringFlags(rawValue: 1 << 21)
   /// A listener that found no descriptor for the next connection, and waits until one comes.
   static let exhausted = UringFlags(rawValue: 1 << 18)
 

@@ -107,11 +107,11 @@ extension EngineSuite where Engine: ~Copyable {
     #expect(modestPeer.write("x") == 1)
     d.engine.startReceiving(greedy)
     d.engine.startReceiving(modest)
-    let events = d.turn()
-    #expect(events.count { $0.socket == greedy } == 3)
-    #expect(events.count { $0.socket == modest } == 1)
+    #expect(d.turn().count { $0.socket == greedy } == 3)
     // What is left needs no new edge.
-    #expect(d.turn(5_000).count == 3)
+    #expect(d.turn(5_000).count { $0.socket == greedy } == 3)
+    // Memory to receive into may have run out in the first turn, not in the second.
+    #expect(d.log.count { $0.socket == modest } == 1)
     #expect(d.until { _ in d.received(greedy).count == message.count })
     #expect(d.received(greedy) == message)
   }

@@ -19,7 +19,7 @@ extension Worker where Engine: ~Copyable {
   /// Bytes that cannot be used yet: the rest of a head is still to come, or a response is still under way.
   private mutating func keepRequestBytes(_ index: Int32, _ bytes: Bytes) {
     let connection = connections[index]
-    let limit = limits.maxHeadBytes + 128 * 1024
+    let limit = limits.maxHeadBytes + receiveBytes
     guard connection[].stash.append(bytes, limit: limit) else {
       counters.hit(.maxHeadBytes)
       refuse(index, status: 431, reason: "the request head is too large")

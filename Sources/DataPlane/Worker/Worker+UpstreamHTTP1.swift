@@ -39,7 +39,7 @@ extension Worker where Engine: ~Copyable {
   }
 
   private mutating func keepResponseBytes(_ index: Int32, _ bytes: Bytes) {
-    guard connections[index][].stash.append(bytes, limit: limits.maxHeadBytes + 128 * 1024) else {
+    guard connections[index][].stash.append(bytes, limit: limits.maxHeadBytes + receiveBytes) else {
       malformedResponse(index)
       return
     }

@@ -17,6 +17,8 @@ import Upstream
 /// `Worker+UpstreamHTTP2` (the response), `Worker+Response` (to the client), `Worker+Exchange` (the end).
 struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   var engine: Engine
+  /// Most bytes that one event brings.
+  let receiveBytes: Int
   let mailbox: Mailbox
   let limits: Limits
   let http1Limits: HTTP1Limits
@@ -77,6 +79,7 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
     let inbox = HTTP2Inbox.make(server: HTTP2Limits(server: limits), client: HTTP2Limits(client: limits))
     guard let inbox else { throw SystemError(errno: ENOMEM, operation: "memory for HTTP/2") }
     self.engine = engine
+    receiveBytes = engineOptions.receiveBytes
     self.inbox = inbox
     self.mailbox = mailbox
     self.limits = limits
