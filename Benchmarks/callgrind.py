@@ -154,7 +154,8 @@ def run(options, folder):
     available = sorted(engines(options.programs))
     if options.check:
         with open(options.check) as file:
-            available = [engine for engine in available if engine in json.load(file)]
+            held = json.load(file)
+        available = [engine for engine in available if engine in held]
     with Counter(Generator(folder, realtime=False), folder, options.programs, options.data_plane) as counter:
         if options.check or options.write or options.json:
             found = count_all(options, counter, available)

@@ -29,7 +29,7 @@ ALL = {**{workload.name: workload for workload in WORKLOADS},
        **{experiment.name: experiment for experiment in EXPERIMENTS}}
 EXAMPLES = """examples:
   Benchmarks/run.py                          everything, about 25 minutes
-  Benchmarks/run.py --quick                  the same with short rounds, about 10 minutes
+  Benchmarks/run.py --quick                  the same with short rounds, about 13 minutes
   Benchmarks/run.py --only h1-64,grpc --peers nginx,haproxy
 workloads:
 """ + "\n".join(f"  {name:18} {one.title}" for name, one in ALL.items())

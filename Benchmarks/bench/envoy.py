@@ -1,5 +1,6 @@
 """The configuration of Envoy, see peers.py."""
 
+
 def bootstrap(ports, backends, certificate):
     listeners = [
         _listener("http", ports["http"], "HTTP1", "http"),

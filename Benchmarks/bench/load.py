@@ -54,6 +54,8 @@ class Generator:
     def __init__(self, folder, realtime):
         self.folder = folder
         self.realtime = realtime
+        # None: the system chooses.
+        self.core = LOAD_CORE
         self.write("grpc.body", GRPC_BODY)
         self.write("openssl.cnf", OPENSSL_CONF.encode())
         self.write("http1.request", http1_head())
@@ -77,7 +79,7 @@ class Generator:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=seconds * 3 + 120, stdin=subprocess.DEVNULL,
                 env={**os.environ, "OPENSSL_CONF": self.path("openssl.cnf")},
-                preexec_fn=lambda: pin(0, LOAD_CORE, self.realtime))
+                preexec_fn=lambda: pin(0, self.core, self.realtime))
         except subprocess.TimeoutExpired:
             raise Failed(f"{_shown(command)}: does not end") from None
         if done.returncode != 0:

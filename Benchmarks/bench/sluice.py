@@ -54,8 +54,7 @@ class Sluice:
         for name in self.ports:
             processes.wait_for_port(self.process, self.ports[name])
         self.process_ids = [self._data_plane()]
-        if core is not None:
-            pin_process(self.process_ids[0], core, processes.realtime)
+        pin_process(self.process_ids[0], core, processes.realtime)
 
     def stop(self):
         self._processes.stop(self.process)

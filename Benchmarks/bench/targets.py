@@ -123,14 +123,27 @@ def rows(workloads, proxies):
         texts, verdicts = {}, {}
         for proxy in proxies:
             found = [condition.verdict(results, proxy) for condition in row.conditions]
+            why_not = _left_out(results, row, proxy)
+            if why_not and not any(text for text, _ in found):
+                texts[proxy] = why_not
+                continue
             texts[proxy] = "; ".join(text for text, _ in found if text) or "not measured"
             judged = [is_enough for _, is_enough in found]
             verdicts[proxy] = False if False in judged else None if None in judged else True
         yield row.work, row.asked, texts, _in_words(verdicts)
 
 
+def _left_out(results, row, proxy):
+    """Why an engine has no figure in a line that it can have none in: the other one decides then."""
+    names = [condition.workload for condition in row.conditions if isinstance(condition, AtMost)]
+    return next((results[name].left_out[proxy] for name in names
+                 if name in results and proxy in results[name].left_out), None)
+
+
 def _in_words(verdicts):
     words = {True: "met", False: "missed", None: "open"}
+    if not verdicts:
+        return words[None]
     if len(set(verdicts.values())) == 1:
         return words[next(iter(verdicts.values()))]
     return ", ".join(f"{words[verdict]} ({proxy.removeprefix('sluice-')})" for proxy, verdict in verdicts.items())
