@@ -185,9 +185,45 @@ func queueData(
 private func wakeSource(
   _ state: UnsafeMutablePointer<SessionState>, _ stream: UnsafeMutablePointer<StreamState>
 ) {
-  guard unsafe stream.pointee.isDeferred else { return }
-  unsafe stream.pointee.isDeferred = false
-  unsafe _ = nghttp2_session_resume_data(state.pointee.session, stream.pointee.id)
+  guard unsafe stream.pointee.isDeferred && !stream.pointee.isAwake else { return }
+  unsafe stream.pointee.isAwake = true
+  unsafe stream.pointee.nextAwake = nil
+  if let last = unsafe state.pointee.lastAwake {
+    unsafe last.pointee.nextAwake = stream
+  } else {
+    unsafe state.pointee.firstAwake = stream
+  }
+  unsafe state.pointee.lastAwake = stream
+}
+
+/// Lets the library have the next stream that has data again; false: there is none.
+private func wakeNext(_ state: UnsafeMutablePointer<SessionState>) -> Bool {
+  guard let stream = unsafe state.pointee.firstAwake else { return false }
+  unsafe state.pointee.firstAwake = stream.pointee.nextAwake
+  if unsafe state.pointee.firstAwake == nil { unsafe state.pointee.lastAwake = nil }
+  unsafe stream.pointee.isAwake = false
+  if unsafe stream.pointee.isDeferred {
+    unsafe stream.pointee.isDeferred = false
+    unsafe _ = nghttp2_session_resume_data(state.pointee.session, stream.pointee.id)
+  }
+  return true
+}
+
+/// A stream that goes away is woken no more.
+func leaveAwake(_ state: UnsafeMutablePointer<SessionState>, _ stream: UnsafeMutablePointer<StreamState>) {
+  unsafe stream.pointee.isAwake = false
+  var before: UnsafeMutablePointer<StreamState>?
+  var candidate = unsafe state.pointee.firstAwake
+  while let present = unsafe candidate, unsafe present != stream {
+    unsafe before = present
+    unsafe candidate = present.pointee.nextAwake
+  }
+  if let before = unsafe before {
+    unsafe before.pointee.nextAwake = stream.pointee.nextAwake
+  } else {
+    unsafe state.pointee.firstAwake = stream.pointee.nextAwake
+  }
+  if unsafe state.pointee.lastAwake == stream { unsafe state.pointee.lastAwake = before }
 }
 
 private func makeProvider(_ stream: UnsafeMutablePointer<StreamState>) -> nghttp2_data_provider {
@@ -229,6 +265,8 @@ func sendData(
   _ header: UnsafePointer<UInt8>, _ count: Int, _ source: UnsafeMutablePointer<nghttp2_data_source>
 ) -> Int32 {
   let stream = unsafe source.pointee.ptr.assumingMemoryBound(to: StreamState.self)
+  // Its frame is reported right behind.
+  unsafe state.pointee.found = stream
   let room = unsafe state.pointee.outCapacity &- state.pointee.outCount
   if room < count &+ 9 { return NGHTTP2_ERR_WOULDBLOCK.rawValue }
   // A reset between offer and frame drops the queue.
@@ -271,14 +309,10 @@ private func takeQueued(
 /// Header and payload of the largest frame that the library hands out at once, and a few bytes.
 private let largestFrame = 16_384 + 32
 
-func drainBytes(
-  _ state: UnsafeMutablePointer<SessionState>, _ out: UnsafeMutablePointer<UInt8>, _ capacity: Int
-) -> Int {
-  precondition(capacity >= 2 * 16_384)
-  unsafe state.pointee.out = out
-  unsafe state.pointee.outCount = 0
-  unsafe state.pointee.outCapacity = capacity
-  while unsafe capacity &- state.pointee.outCount >= largestFrame {
+/// What the library has to send by itself, as far as there is room.
+private func drainReady(_ state: UnsafeMutablePointer<SessionState>) {
+  let out = unsafe state.pointee.out.unsafelyUnwrapped
+  while unsafe state.pointee.outCapacity &- state.pointee.outCount >= largestFrame {
     var bytes: UnsafePointer<UInt8>?
     let before = unsafe state.pointee.outCount
     let count = unsafe nghttp2_session_mem_send(state.pointee.session, &bytes)
@@ -287,11 +321,26 @@ func drainBytes(
       unsafe state.pointee.outCount &+= count
     } else if count < 0 {
       unsafe state.pointee.isDead = true
-      break
+      return
     } else if unsafe state.pointee.outCount == before {
-      break
+      return
     }
   }
+}
+
+func drainBytes(
+  _ state: UnsafeMutablePointer<SessionState>, _ out: UnsafeMutablePointer<UInt8>, _ capacity: Int
+) -> Int {
+  precondition(capacity >= 2 * 16_384)
+  unsafe state.pointee.out = out
+  unsafe state.pointee.outCount = 0
+  unsafe state.pointee.outCapacity = capacity
+  // One stream after the other, each with all that it has: the library keeps those that are ready in
+  // order of priority, which costs a walk through a tree a frame when there are many. What a stream
+  // can have queued is bounded, so that each gets its turn.
+  repeat {
+    unsafe drainReady(state)
+  } while unsafe !state.pointee.isDead && capacity &- state.pointee.outCount >= largestFrame && wakeNext(state)
   unsafe state.pointee.out = nil
   return unsafe state.pointee.outCount
 }

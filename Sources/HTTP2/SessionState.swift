@@ -24,6 +24,8 @@ struct StreamState {
   // INVARIANT: in the session's list while open; `next` alone links the lists of the inbox.
   var next: UnsafeMutablePointer<StreamState>?
   var previous: UnsafeMutablePointer<StreamState>?
+  // INVARIANT: links streams of one session with `isAwake`.
+  var nextAwake: UnsafeMutablePointer<StreamState>?
   /// Set as long as the record is not reused, to tell apart streams of one ID; read as an address only.
   var session: UnsafeMutablePointer<SessionState>?
   var tag: UInt64 = 0
@@ -36,6 +38,8 @@ struct StreamState {
   var hasFinalHead = false
   /// The data source said that it had nothing; a write must wake it.
   var isDeferred = false
+  /// In the session's list of streams to wake.
+  var isAwake = false
   /// A head that does not end our half has been submitted.
   var hasSource = false
   /// Nothing more may be written.
@@ -81,6 +85,11 @@ struct SessionState {
   var logID: UInt64 = 0
   // INVARIANT: every stream of the session, open or pending.
   var streams: UnsafeMutablePointer<StreamState>?
+  // INVARIANT: streams that have data again, in the order in which they got it; both nil or none.
+  var firstAwake: UnsafeMutablePointer<StreamState>?
+  var lastAwake: UnsafeMutablePointer<StreamState>?
+  // INVARIANT: nil, or the open stream that was found last.
+  var found: UnsafeMutablePointer<StreamState>?
   var block: UnsafeMutablePointer<HeaderBlock>?
   // INVARIANT: set during `drain` only; `outCount` ≤ `outCapacity`.
   var out: UnsafeMutablePointer<UInt8>?
@@ -159,6 +168,8 @@ func addStream(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32) -> Unsa
 func releaseStream(_ state: UnsafeMutablePointer<SessionState>, _ stream: UnsafeMutablePointer<StreamState>) {
   let inbox = unsafe state.pointee.inbox
   unsafe dropQueue(state, stream)
+  if unsafe stream.pointee.isAwake { unsafe leaveAwake(state, stream) }
+  if unsafe state.pointee.found == stream { unsafe state.pointee.found = nil }
   if let previous = unsafe stream.pointee.previous {
     unsafe previous.pointee.next = stream.pointee.next
   } else {
@@ -191,8 +202,12 @@ func dropQueue(_ state: UnsafeMutablePointer<SessionState>, _ stream: UnsafeMuta
 func findStream(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32) -> UnsafeMutablePointer<
   StreamState
 >? {
+  // Calls about one stream come in twos and threes.
+  if let found = unsafe state.pointee.found, unsafe found.pointee.id == id { return unsafe found }
   if let data = unsafe nghttp2_session_get_stream_user_data(state.pointee.session, id) {
-    return unsafe data.assumingMemoryBound(to: StreamState.self)
+    let stream = unsafe data.assumingMemoryBound(to: StreamState.self)
+    unsafe state.pointee.found = stream
+    return unsafe stream
   }
   // The library knows a request only once its HEADERS frame has been made.
   if unsafe state.pointee.pendingRequests == 0 { return nil }
@@ -229,12 +244,12 @@ func consumeData(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32, _ cou
 // MARK: State of the connection
 
 func sessionWantsWrite(_ state: UnsafeMutablePointer<SessionState>) -> Bool {
-  unsafe nghttp2_session_want_write(state.pointee.session) != 0
+  unsafe state.pointee.firstAwake != nil || nghttp2_session_want_write(state.pointee.session) != 0
 }
 
 func sessionIsFinished(_ state: UnsafeMutablePointer<SessionState>) -> Bool {
   let reads = unsafe !state.pointee.isDead && nghttp2_session_want_read(state.pointee.session) != 0
-  return unsafe !reads && nghttp2_session_want_write(state.pointee.session) == 0
+  return unsafe !reads && !sessionWantsWrite(state)
 }
 
 func remoteStreamLimit(_ state: UnsafeMutablePointer<SessionState>) -> Int {
