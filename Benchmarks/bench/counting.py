@@ -29,7 +29,8 @@ NEEDED = ["gcc", "openssl", "valgrind", "objcopy", "h2load", "nghttp"]
 CALLS = {
     "malloc": re.compile(r"(malloc|calloc|realloc|memalign|aligned_alloc|posix_memalign)(@.*)?"),
     "free": re.compile(r"(free|cfree)(@.*)?"),
-    "retain": re.compile(r"swift_(nonatomic_)?(bridgeObject|unknownObject|weak|unowned)?[rR](etain|elease)(_n)?(_x\d+)?"),
+    "retain": re.compile(
+        r"swift_(nonatomic_)?(bridgeObject|unknownObject|weak|unowned)?[rR](etain|elease)(_n)?(_x\d+)?"),
     "objects": re.compile(r"swift_(allocObject|initStackObject|initStaticObject|bufferAllocate)"),
 }
 
@@ -45,7 +46,8 @@ class Kind:
 
 KINDS = {kind.name: kind for kind in (
     Kind("h1", "HTTP/1.1", "http"), Kind("h2", "HTTP/2 to HTTP/1.1", "h2c"),
-    Kind("grpc", "gRPC unary", "grpc", is_grpc=True), Kind("tls-h2", "TLS 1.3, HTTP/2 to HTTP/1.1", "tls", is_tls=True))}
+    Kind("grpc", "gRPC unary", "grpc", is_grpc=True),
+    Kind("tls-h2", "TLS 1.3, HTTP/2 to HTTP/1.1", "tls", is_tls=True))}
 
 
 class Profile:

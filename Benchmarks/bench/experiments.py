@@ -170,7 +170,7 @@ class Lookup:
         if done.returncode != 0:
             raise Failed(f"Benchmarks/lookup ended with {done.returncode}: {done.stderr[-300:]}")
         # What the build says may stand before it.
-        result.record["rows"] = json.loads(done.stdout[done.stdout.index('{"rows"'):])["rows"]
+        result.record["rows"] = json.loads(done.stdout[done.stdout.index("{"):])["rows"]
         return result
 
 

@@ -11,7 +11,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 # Program: where it comes from.
 PACKAGES = {
     "gcc": "gcc", "nginx": "nginx", "haproxy": "haproxy", "wrk": "wrk", "h2load": "nghttp2-client",
-    "nghttp": "nghttp2-client", "nghttpx": "nghttp2-proxy", "openssl": "openssl", "valgrind": "valgrind", "objcopy": "binutils",
+    "nghttp": "nghttp2-client", "nghttpx": "nghttp2-proxy",
+    "openssl": "openssl", "valgrind": "valgrind", "objcopy": "binutils",
 }
 HEADERS = {"nghttp2/nghttp2.h": "libnghttp2-dev", "openssl/ssl.h": "libssl-dev"}
 PLACES = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"

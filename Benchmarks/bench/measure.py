@@ -66,22 +66,23 @@ def measure(bench, workload):
     result = Result.new(workload.name, workload.title, workload.group.name)
     result.left_out.update(
         {name: why for name, why in workload.without.items() if name in bench.fleet.names})
-    ready = []
+    asked = []
     for name in names:
         try:
             proxy = bench.fleet.get(name)
             if workload.port not in proxy.ports or name == Relay.name and workload.group is not REQUESTS:
                 continue
+            # From here on it takes part: what fails once may work in the rounds.
+            asked.append(name)
             result.samples[name] = []
             if hasattr(workload.tool, "check"):
                 workload.tool.check(bench.generator, proxy.ports[workload.port])
             # Pools fill, caches warm up.
             _sample(bench, workload, name, 1)
-            ready.append(name)
         except (Failed, OSError) as error:
             result.samples.setdefault(name, [])
             note_failure(bench, result, name, error)
-    rounds_of(bench, result, ready, lambda name: _sample(bench, workload, name, bench.seconds))
+    rounds_of(bench, result, asked, lambda name: _sample(bench, workload, name, bench.seconds))
     return result
 
 
