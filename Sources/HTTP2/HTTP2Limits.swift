@@ -33,6 +33,8 @@ public struct HTTP2Limits: Sendable {
   /// Bytes of one stream that may be on their way to us without being consumed
   /// (SETTINGS_INITIAL_WINDOW_SIZE).
   public var streamWindow: UInt32 = 65_536
+  /// What the window of a stream grows to, by doubling, while four windows of it were given back.
+  public var maxStreamWindow: UInt32 = 262_144
   /// The same for all streams of the connection together.
   public var connectionWindow: UInt32 = 1 << 20
   /// Size of one header block: name, value and 32 for each field (RFC 9113 section 10.5.1).

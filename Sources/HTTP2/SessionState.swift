@@ -54,6 +54,9 @@ struct StreamState {
   var queued = 0
   /// Bytes of `data` events that were not given back.
   var unconsumed = 0
+  /// The peer's window where it has grown (0: as it was), and what was given back since.
+  var window: UInt32 = 0
+  var givenBack = 0
   // INVARIANT: `first` to `last` are the stream's own chunks; both nil or none.
   var first: UnsafeMutablePointer<Chunk>?
   var last: UnsafeMutablePointer<Chunk>?
@@ -239,6 +242,23 @@ func consumeData(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32, _ cou
   let given = unsafe min(count, stream.pointee.unconsumed)
   unsafe stream.pointee.unconsumed &-= given
   unsafe _ = nghttp2_session_consume(state.pointee.session, id, given)
+  unsafe stream.pointee.givenBack &+= given
+  if unsafe stream.pointee.givenBack >= Int(max(stream.pointee.window, state.pointee.limits.pointee.streamWindow)) &* 4 {
+    unsafe growWindow(state, stream)
+  }
+}
+
+/// A stream of which much was taken gets more at once: with the usual window a single fast sender
+/// waits for each half of it.
+private func growWindow(_ state: UnsafeMutablePointer<SessionState>, _ stream: UnsafeMutablePointer<StreamState>) {
+  let limits = unsafe state.pointee.limits
+  let window = unsafe max(stream.pointee.window, limits.pointee.streamWindow)
+  unsafe stream.pointee.givenBack = 0
+  guard unsafe window < limits.pointee.maxStreamWindow else { return }
+  let wider = unsafe min(window &* 2, limits.pointee.maxStreamWindow)
+  unsafe stream.pointee.window = wider
+  unsafe _ = nghttp2_session_set_local_window_size(
+    state.pointee.session, UInt8(NGHTTP2_FLAG_NONE.rawValue), stream.pointee.id, Int32(clamping: wider))
 }
 
 // MARK: State of the connection

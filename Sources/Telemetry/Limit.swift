@@ -11,7 +11,7 @@ public enum Limit: UInt8, CaseIterable, Sendable {
   // Buffers.
   case bufferHighWater, bufferLowWater
   // HTTP/2.
-  case maxConcurrentStreams, streamWindow, connectionWindow
+  case maxConcurrentStreams, streamWindow, maxStreamWindow, connectionWindow
   case maxStreamResets, maxPings, maxSettings, maxEmptyFrames, maxPriorityFrames, maxWindowUpdates
   case maxContinuationFrames, maxQueuedControlFrames
   // Backends.
@@ -127,6 +127,8 @@ extension Limit {
     case .maxConcurrentStreams:
       Self.count("max-concurrent-streams", 1...100_000, "open streams of one client connection")
     case .streamWindow: Self.bytes("stream-window", window, "flow-control window of a stream")
+    case .maxStreamWindow:
+      Self.bytes("max-stream-window", window, "what the window of a stream grows to while much comes and is taken")
     case .connectionWindow: Self.bytes("connection-window", window, "flow-control window of a connection")
     case .maxStreamResets:
       Self.count(

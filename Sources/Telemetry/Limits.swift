@@ -22,6 +22,7 @@ public struct Limits: Sendable, Equatable {
 
   public var maxConcurrentStreams = 100
   public var streamWindow = 64 * 1024
+  public var maxStreamWindow = 256 * 1024
   public var connectionWindow = 1024 * 1024
   public var maxStreamResets = 1000
   public var maxPings = 120
@@ -68,6 +69,7 @@ public struct Limits: Sendable, Equatable {
     case .bufferLowWater: \.bufferLowWater
     case .maxConcurrentStreams: \.maxConcurrentStreams
     case .streamWindow: \.streamWindow
+    case .maxStreamWindow: \.maxStreamWindow
     case .connectionWindow: \.connectionWindow
     case .maxStreamResets: \.maxStreamResets
     case .maxPings: \.maxPings

@@ -112,6 +112,46 @@ struct ConnectionTests {
     #expect(server.received == 2600)
   }
 
+  @Test(arguments: [(most: 1000, expected: 1000), (3000, 3000), (64_000, 8000)])
+  func theWindowGrowsWhileMuchIsTaken(most: Int, expected: Int) throws {
+    var limits = HTTP2Limits()
+    limits.streamWindow = 1000
+    limits.maxStreamWindow = UInt32(most)
+    let client = try Endpoint(server: false, limits: limits)
+    let server = try Endpoint(server: true, limits: limits)
+    let id = client.request("POST", end: false)
+    // Four windows of 1000, of 2000 and of 4000 bytes, and not quite four of 8000.
+    client.write(id, String(repeating: "x", count: 30_000))
+    pump(client, server)
+    #expect(server.received == 30_000)
+    server.consumes = false
+    client.write(id, String(repeating: "y", count: 70_000), end: true)
+    pump(client, server)
+    // Half a window may not have been announced yet.
+    let further = server.received - 30_000
+    #expect((expected / 2...expected).contains(further))
+  }
+
+  /// One stream's data goes out after the other's; one that goes away in between takes no other along.
+  @Test(arguments: 0..<5) func streamsWithDataTakeTurns(broken: Int) throws {
+    let client = try Endpoint(server: false)
+    let server = try Endpoint(server: true)
+    let ids = (0..<5).map { _ in client.request("POST", end: false) }
+    pump(client, server)
+    for id in ids { client.write(id, "first of \(id)") }
+    client.session.reset(ids[broken], HTTP2ErrorCode.cancel)
+    pump(client, server)
+    for id in ids where id != ids[broken] {
+      #expect(server.body(id) == "first of \(id)")
+      client.write(id, ", second", end: true)
+    }
+    pump(client, server)
+    for (index, id) in ids.enumerated() {
+      #expect(server.body(id) == (index == broken ? "" : "first of \(id), second"))
+    }
+    #expect(server.events(.endStream).count + server.events(.data).filter(\.endStream).count >= 4)
+  }
+
   /// Bytes of a stream that nobody read must not be lost to the connection's window.
   @Test func closingGivesTheConnectionWindowBack() throws {
     let client = try Endpoint(server: false)

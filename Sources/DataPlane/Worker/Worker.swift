@@ -203,6 +203,7 @@ extension HTTP2Limits {
     self.init()
     maxConcurrentStreams = UInt32(limits.maxConcurrentStreams)
     streamWindow = UInt32(limits.streamWindow)
+    maxStreamWindow = UInt32(limits.maxStreamWindow)
     connectionWindow = UInt32(limits.connectionWindow)
     maxHeaderBytes = UInt32(limits.maxHeadBytes)
     maxHeaderFields = UInt32(limits.maxHeaderFields)
