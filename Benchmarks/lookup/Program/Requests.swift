@@ -55,7 +55,8 @@ struct Requests: ~Copyable {
       var part = part
       part.withUTF8 { bytes in
         precondition(end + bytes.count <= Self.room)
-        // SAFETY: there is room, as was just checked.
+        // SAFETY: there is room, as was just checked. The formatter would take away the space behind `unsafe`.
+        // swift-format-ignore
         for unsafe byte in unsafe bytes {
           unsafe start[end] = byte
           end += 1
