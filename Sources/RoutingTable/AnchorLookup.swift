@@ -38,8 +38,8 @@ extension RoutingImage {
     of host: UnsafePointer<HostRecord>, _ text: UnsafePointer<UInt8>, _ count: Int
   ) -> UnsafePointer<AnchorRecord>? {
     let hash = unsafe textHash(text, count, ignoringCase: false)
-    let total = unsafe Int(host.pointee.anchorCount)
-    if total > ImageFormat.tagCount { return unsafe slotted(host, total, hash, text, count) }
+    let total = unsafe host.pointee.fewAnchors
+    if total == HostRecord.manyAnchors { return unsafe slotted(host, hash, text, count) }
     let anchors = unsafe place(.anchors, Int(host.pointee.firstAnchor), as: AnchorRecord.self)
     let tags = unsafe UnsafeRawPointer(host) + HostRecord.tagsOffset
     let wanted = UInt8(truncatingIfNeeded: hash)
@@ -57,11 +57,11 @@ extension RoutingImage {
   /// The verifier proved an empty slot, so the loop ends.
   @inline(__always)
   private func slotted(
-    _ host: UnsafePointer<HostRecord>, _ keys: Int, _ hash: UInt32, _ text: UnsafePointer<UInt8>, _ count: Int
+    _ host: UnsafePointer<HostRecord>, _ hash: UInt32, _ text: UnsafePointer<UInt8>, _ count: Int
   ) -> UnsafePointer<AnchorRecord>? {
     let anchors = unsafe place(.anchors, 0, as: AnchorRecord.self)
     let slots = unsafe place(.anchorSlots, Int(host.pointee.tags.0), as: HashSlot.self)
-    let total = ImageFormat.slotCount(keys: keys)
+    let total = ImageFormat.slotCount(keys: unsafe Int(host.pointee.tags.1))
     var index = ImageFormat.home(hash, slots: total)
     while true {
       let slot = unsafe slots[index]

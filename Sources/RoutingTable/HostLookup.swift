@@ -107,6 +107,6 @@ extension RoutingImage {
     if unsafe Int(record.pointee.keyLength) <= HostRecord.keyRoom {
       return unsafe (UnsafeRawPointer(record) + HostRecord.keyOffset).assumingMemoryBound(to: UInt8.self)
     }
-    return unsafe place(.bytes, Int(record.pointee.keyOffset), as: UInt8.self)
+    return unsafe place(.bytes, Int(record.pointee.key.0), as: UInt8.self)
   }
 }

@@ -63,7 +63,7 @@ extension ImageVerifier {
         && (1...ImageFormat.maximumHostLength).contains(length), .badValue,
       place(.hosts, Int(index), "key"))
     if length > HostRecord.keyRoom {
-      let ref = StringRef(offset: host.keyOffset, length: UInt32(length))
+      let ref = StringRef(offset: host.key.0, length: UInt32(length))
       try check(text: ref, .lowercase, place(.hosts, Int(index), "key"))
       return unsafe Array(text(ref))
     }
@@ -83,21 +83,24 @@ extension ImageVerifier {
       place(.hosts, Int(index), "target"))
     if section == .listeners {
       try require(
-        host.onward == ImageFormat.none && host.anchorCount == 0 && host.depths == 0, .badValue,
+        host.onward == ImageFormat.none && host.fewAnchors == 0 && host.depths == 0, .badValue,
         place(.hosts, Int(index), "anchors"))
       return host
     }
     let tree = record(.virtualHosts, Int(host.target), as: VirtualHostRecord.self).tree
     let root = record(.nodes, Int(tree.nodes.first), as: NodeRecord.self)
     let onward = tree.isWholeSegments != 0 ? root.passing : tree.nodes.first
+    let traits = HostRecord.traits(
+      kind: host.kind, isWholeSegments: tree.isWholeSegments != 0, anchorCount: Int(tree.anchors.count))
     try require(
-      UInt16(host.isWholeSegments) == tree.isWholeSegments && host.onward == onward, .badReference,
-      place(.hosts, Int(index), "onward"))
+      host.traits == traits && host.onward == onward, .badReference, place(.hosts, Int(index), "onward"))
     try require(
-      host.firstAnchor == tree.anchors.first && host.anchorCount == tree.anchors.count
-        && host.depths == tree.depths, .badReference, place(.hosts, Int(index), "anchors"))
+      host.firstAnchor == tree.anchors.first && host.depths == tree.depths, .badReference,
+      place(.hosts, Int(index), "anchors"))
     if tree.anchors.count > ImageFormat.tagCount {
-      try require(host.tags.0 == tree.firstSlot, .badReference, place(.hosts, Int(index), "tags"))
+      try require(
+        host.tags.0 == tree.firstSlot && host.tags.1 == tree.anchors.count, .badReference,
+        place(.hosts, Int(index), "tags"))
     } else {
       let tags = leadingBytes(of: host.tags, Int(tree.anchors.count))
       let hashes = anchorHashes[Int(tree.anchors.first)...].prefix(tags.count)

@@ -82,10 +82,12 @@ extension ImageBuilder {
   private mutating func hostRecord(_ pattern: HostPattern, target: Int, tree: TreeRecord?) -> HostRecord {
     var record = HostRecord()
     record.target = UInt32(clamping: target)
-    record.kind = pattern.code
+    let anchors = tree?.anchors ?? Run()
+    record.traits = HostRecord.traits(
+      kind: pattern.code, isWholeSegments: tree?.isWholeSegments == 1, anchorCount: Int(anchors.count))
     record.keyLength = UInt8(clamping: pattern.key.count)
     if pattern.key.count > HostRecord.keyRoom {
-      record.keyOffset = intern(pattern.key).offset
+      record.key.0 = intern(pattern.key).offset
     } else {
       copy(pattern.key, into: &record.key)
     }
@@ -96,13 +98,12 @@ extension ImageBuilder {
   /// Everything that a look-up asks about the tree before it reads an anchor.
   private func find(_ tree: TreeRecord, from record: inout HostRecord) {
     let root = tree.nodes.first
-    record.isWholeSegments = UInt8(clamping: tree.isWholeSegments)
     record.onward = tree.isWholeSegments != 0 ? nodes[Int(root)].passing : root
     record.depths = tree.depths
     record.firstAnchor = tree.anchors.first
-    record.anchorCount = tree.anchors.count
     if tree.anchors.count > ImageFormat.tagCount {
       record.tags.0 = tree.firstSlot
+      record.tags.1 = tree.anchors.count
     } else {
       copy(tags(of: tree.anchors), into: &record.tags)
     }

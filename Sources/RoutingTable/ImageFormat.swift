@@ -125,24 +125,33 @@ struct HostRecord {
   /// What counts where no anchor is found. With `isWholeSegments`: candidates, as in a node. Else the tree's root.
   var onward = ImageFormat.none
   var firstAnchor: UInt32 = 0
-  var anchorCount: UInt32 = 0
-  /// In the `bytes` section, when it does not fit `key`.
-  var keyOffset: UInt32 = 0
   /// Bit n: there are anchors with n slashes.
   var depths: UInt16 = 0
   var keyLength: UInt8 = 0
-  var kind: UInt8 = HostKind.any
-  var isWholeSegments: UInt8 = 0
-  var reserved8: UInt8 = 0
-  var reserved16: UInt16 = 0
-  /// Up to `tagCount` anchors: the low byte of the hash of each. More: the first word is the first of their slots.
+  /// Two bits of `HostKind`, one of `isWholeSegments`, and above them five of the number of anchors.
+  var traits: UInt8 = HostKind.any
+  /// Up to `tagCount` anchors: the low byte of the hash of each. More: the first of their slots, and their number.
   var tags: (UInt32, UInt32, UInt32, UInt32) = (0, 0, 0, 0)
-  /// Lower case, padded with zeros.
-  var key: (UInt32, UInt32, UInt32, UInt32, UInt32) = (0, 0, 0, 0, 0)
+  /// Lower case, padded with zeros. One that does not fit is in the `bytes` section, and the first word its offset.
+  var key: (UInt32, UInt32, UInt32, UInt32, UInt32, UInt32, UInt32, UInt32) = (0, 0, 0, 0, 0, 0, 0, 0)
 
-  static let tagsOffset = 28
-  static let keyOffset = 44
-  static let keyRoom = 20
+  static let tagsOffset = 16
+  static let keyOffset = 32
+  static let keyRoom = 32
+  static let manyAnchors: UInt8 = 31
+
+  static func traits(kind: UInt8, isWholeSegments: Bool, anchorCount: Int) -> UInt8 {
+    let count = anchorCount > ImageFormat.tagCount ? manyAnchors : UInt8(anchorCount)
+    return kind | (isWholeSegments ? 4 : 0) | count << 3
+  }
+
+  @inline(__always)
+  var kind: UInt8 { traits & 3 }
+  @inline(__always)
+  var isWholeSegments: Bool { traits & 4 != 0 }
+  /// `manyAnchors`: `tags` says it.
+  @inline(__always)
+  var fewAnchors: UInt8 { traits &>> 3 }
 }
 
 enum AnchorFlag {

@@ -56,7 +56,7 @@ extension RoutingImage {
     let path = unsafe head.pointee.path
     guard let (anchor, length) = unsafe anchor(of: host, path) else {
       let onward = unsafe host.pointee.onward
-      let isWholeSegments = unsafe host.pointee.isWholeSegments != 0
+      let isWholeSegments = unsafe host.pointee.isWholeSegments
       let list = isWholeSegments ? list(onward) : candidates(below: Int(onward), path: path, from: 0)
       return unsafe choose(list, head, &answer)
     }

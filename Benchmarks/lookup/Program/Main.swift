@@ -58,8 +58,8 @@ enum Main {
       for item in cases {
         for pattern in Pattern.allCases.indices {
           // Once for the caches.
-          item.measure(pattern, requests, lookups: Case.sequenceLength / 2, keep: false)
-          item.measure(pattern, requests, lookups: Case.sequenceLength, keep: true)
+          item.measure(pattern, requests, keep: false)
+          item.measure(pattern, requests, keep: true)
         }
       }
     }
