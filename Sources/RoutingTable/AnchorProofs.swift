@@ -71,8 +71,8 @@ extension ImageVerifier {
     let hasSlash = node.childCount > 0 && (unsafe text(children).contains(UInt8(ascii: "/")))
     let descends = hasSlash && host.tree.isWholeSegments == 0
     try require(
-      anchor.flags < 16 && (anchor.flags & AnchorFlag.descends != 0) == descends, .badValue,
-      place(.anchors, index, "flags"))
+      anchor.flags < 16 && (anchor.flags & AnchorFlag.descends != 0) == descends
+        && !(descends && anchor.flags & AnchorFlag.slashWins != 0), .badValue, place(.anchors, index, "flags"))
     if anchor.flags & AnchorFlag.endWins != 0 { try check(winner: anchor.end, of: anchor, index) }
     if anchor.flags & AnchorFlag.slashWins != 0 { try check(winner: anchor.slash, of: anchor, index) }
   }

@@ -157,7 +157,7 @@ struct HostRecord {
 enum AnchorFlag {
   /// `end` is one entry, which asks nothing but the path, and `rule` is its rule.
   static let endWins: UInt8 = 1
-  /// The same of `slash`.
+  /// The same of `slash`; not with `descends`.
   static let slashWins: UInt8 = 2
   /// That entry matches the whole path, else as much as the anchor's text.
   static let wholePath: UInt8 = 4

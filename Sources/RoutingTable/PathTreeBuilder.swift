@@ -208,18 +208,18 @@ extension ImageBuilder {
     } else {
       copy(text, into: &record.text)
     }
-    let winners = (end: winner(node.atEnd, length: text.count), slash: winner(node.atSlash, length: text.count))
-    if let winner = winners.end ?? winners.slash {
-      record.rule = winner.rule
-      if winner.matchedLength == ImageFormat.none { record.flags |= AnchorFlag.wholePath }
-      if winners.end != nil { record.flags |= AnchorFlag.endWins }
-      if winners.slash != nil, winners.end == nil || node.atEnd == node.atSlash {
-        record.flags |= AnchorFlag.slashWins
-      }
-    }
     let firstByte = Int(node.childBytes)
     let children = bytes[firstByte..<firstByte + Int(node.childCount)]
-    if mayDescend, children.contains(UInt8(ascii: "/")) { record.flags |= AnchorFlag.descends }
+    let descends = mayDescend && children.contains(UInt8(ascii: "/"))
+    if descends { record.flags |= AnchorFlag.descends }
+    let end = winner(node.atEnd, length: text.count)
+    let slash = descends ? nil : winner(node.atSlash, length: text.count)
+    if let winner = end ?? slash {
+      record.rule = winner.rule
+      if winner.matchedLength == ImageFormat.none { record.flags |= AnchorFlag.wholePath }
+      if end != nil { record.flags |= AnchorFlag.endWins }
+      if slash != nil, end == nil || node.atEnd == node.atSlash { record.flags |= AnchorFlag.slashWins }
+    }
     anchors.append(record)
     anchorHashes.append(textHash(text))
   }

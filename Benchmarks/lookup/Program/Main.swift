@@ -19,7 +19,7 @@ struct Latency {
 @main
 enum Main {
   static let usage = """
-    Usage: lookup [--json] [--quick] [--shape hosts|paths|mix] [--routes N]
+    Usage: lookup [--json] [--rounds N] [--shape hosts|paths|mix] [--routes N]
     Times look-ups in routing images of 10 to 100,000 routes.
     """
 
@@ -32,14 +32,14 @@ enum Main {
     while let argument = arguments.popFirst() {
       switch argument {
       case "--json": json = true
-      case "--quick": repetitions = 3
+      case "--rounds": repetitions = arguments.first.flatMap { Int($0) } ?? repetitions
       case "--shape": shapes = shapes.filter { $0.rawValue == arguments.first }
       case "--routes": sizes = arguments.first.flatMap { Int($0) }.map { [$0] } ?? []
       default:
         print(usage)
         return
       }
-      if argument == "--shape" || argument == "--routes" { arguments.removeFirst() }
+      if argument == "--rounds" || argument == "--shape" || argument == "--routes" { arguments.removeFirst() }
     }
     let rows = try measure(shapes, sizes, repetitions: repetitions)
     let latencies = [15, 18, 20, 22, 23, 24, 25].map { Latency(bytes: 1 << $0, nanoseconds: chase(bytes: 1 << $0)) }
