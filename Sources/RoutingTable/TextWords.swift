@@ -53,6 +53,12 @@ func textHash(_ text: [UInt8]) -> UInt32 {
   }
 }
 
+@inline(__always)
+private func sameWord(_ text: UInt64, _ known: UInt64, ignoringCase: Bool) -> Bool {
+  // Nearly all texts are in lower case already.
+  text == known || (ignoringCase && lowercased(text) == known)
+}
+
 /// `known` is as long, and in lower case when case makes no difference.
 @inline(__always)
 func sameText(
@@ -60,12 +66,10 @@ func sameText(
 ) -> Bool {
   var index = 0
   while index &+ 8 < count {
-    let next = unsafe word(text, index)
-    if (ignoringCase ? lowercased(next) : next) != (unsafe word(known, index)) { return false }
+    if unsafe !sameWord(word(text, index), word(known, index), ignoringCase: ignoringCase) { return false }
     index &+= 8
   }
-  let last = unsafe lastWord(text, count)
-  return (ignoringCase ? lowercased(last) : last) == (unsafe lastWord(known, count))
+  return unsafe sameWord(lastWord(text, count), lastWord(known, count), ignoringCase: ignoringCase)
 }
 
 /// Bit n is set when byte n of these eight is the wanted one.
