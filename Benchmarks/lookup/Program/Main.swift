@@ -10,12 +10,6 @@ struct Row {
   let compileMilliseconds: Double
 }
 
-/// What a read costs that has to wait for the one before.
-struct Latency {
-  let bytes: Int
-  let nanoseconds: Double
-}
-
 @main
 enum Main {
   static let usage = """
@@ -41,14 +35,16 @@ enum Main {
       }
       if argument == "--rounds" || argument == "--shape" || argument == "--routes" { arguments.removeFirst() }
     }
-    let rows = try measure(shapes, sizes, repetitions: repetitions)
-    let latencies = [15, 18, 20, 22, 23, 24, 25].map { Latency(bytes: 1 << $0, nanoseconds: chase(bytes: 1 << $0)) }
+    let requests = Requests()
+    let rows = try measure(shapes, sizes, requests, repetitions: repetitions)
+    let latencies = [15, 18, 20, 22, 23, 24, 25].map { Latency(bytes: 1 << $0, requests) }
     print(json ? Report.json(rows, latencies) : Report.markdown(rows, latencies))
   }
 
   /// Rounds over all images, so that what else runs on the machine hits each of them; the median of the rounds.
-  private static func measure(_ shapes: [Shape], _ sizes: [Int], repetitions: Int) throws -> [Row] {
-    let requests = Requests()
+  private static func measure(
+    _ shapes: [Shape], _ sizes: [Int], _ requests: borrowing Requests, repetitions: Int
+  ) throws -> [Row] {
     var cases: [Case] = []
     for shape in shapes {
       for size in sizes { cases.append(try Case(shape: shape, routes: size)) }

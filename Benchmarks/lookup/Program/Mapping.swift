@@ -50,27 +50,3 @@ struct Random {
 
   mutating func below(_ limit: Int) -> Int { Int(((next() >> 32) &* UInt64(limit)) >> 32) }
 }
-
-/// What one read costs that has to wait for the one before, over so many bytes in random order, a read a cache line.
-func chase(bytes: Int) -> Double {
-  let line = 64
-  let mapping = Mapping(count: bytes)
-  let lines = bytes / line
-  var order = (0..<lines).map { $0 }
-  var random = Random(7)
-  for index in stride(from: lines - 1, to: 0, by: -1) { order.swapAt(index, random.below(index + 1)) }
-  for (place, at) in order.enumerated() {
-    // SAFETY: both are numbers of lines within the mapping.
-    unsafe mapping.base.storeBytes(of: order[(place + 1) % lines] * line, toByteOffset: at * line, as: Int.self)
-  }
-  let steps = max(lines, 200_000)
-  var offset = 0
-  var best = Double.infinity
-  for _ in 0..<3 {
-    let start = now()
-    for _ in 0..<steps { unsafe offset = mapping.base.load(fromByteOffset: offset, as: Int.self) }
-    best = min(best, Double(now() - start) / Double(steps))
-  }
-  precondition(offset >= 0)
-  return best
-}

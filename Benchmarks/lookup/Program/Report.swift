@@ -8,7 +8,9 @@ enum Report {
       "compile_milliseconds":\(rounded(row.compileMilliseconds))}
       """
     }
-    let reads = latencies.map { #"{"bytes":\#($0.bytes),"nanoseconds":\#(rounded($0.nanoseconds))}"# }
+    let reads = latencies.map { read in
+      #"{"bytes":\#(read.bytes),"nanoseconds":\#(rounded(read.dense)),"paced_nanoseconds":\#(rounded(read.paced))}"#
+    }
     return """
       {"rows":[\(lines.joined(separator: ",\n"))],
       "dependent_reads":[\(reads.joined(separator: ","))]}
@@ -25,8 +27,8 @@ enum Report {
         "| \(row.shape) | \(row.routes) | \(rounded(row.nanoseconds)) ns | \(rounded(other?.nanoseconds ?? 0)) ns "
           + "| \(row.imageBytes / row.routes) | \(rounded(row.compileMilliseconds)) ms |")
     }
-    lines += ["", "| dependent random reads over | each |", "|---:|---:|"]
-    lines += latencies.map { "| \($0.bytes >> 10) KiB | \(rounded($0.nanoseconds)) ns |" }
+    lines += ["", "| dependent random reads over | each | between requests |", "|---:|---:|---:|"]
+    lines += latencies.map { "| \($0.bytes >> 10) KiB | \(rounded($0.dense)) ns | \(rounded($0.paced)) ns |" }
     return lines.joined(separator: "\n")
   }
 
