@@ -89,6 +89,6 @@ extension RoutingImage {
     if unsafe Int(anchor.pointee.textLength) <= AnchorRecord.textRoom {
       return unsafe (UnsafeRawPointer(anchor) + AnchorRecord.textOffset).assumingMemoryBound(to: UInt8.self)
     }
-    return unsafe place(.bytes, Int(anchor.pointee.textOffset), as: UInt8.self)
+    return unsafe place(.bytes, Int(anchor.pointee.text.0), as: UInt8.self)
   }
 }

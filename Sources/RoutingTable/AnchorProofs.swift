@@ -3,6 +3,9 @@
 extension ImageVerifier {
   /// The text of every anchor, whichever tree it belongs to; notes its hash.
   mutating func checkAnchorTexts() throws(ImageError) {
+    try require(
+      count(of: .anchors) == count(of: .anchorDetails), .badReference,
+      "anchors: \(count(of: .anchors)), anchorDetails: \(count(of: .anchorDetails))")
     anchorHashes.reserveCapacity(count(of: .anchors))
     for index in 0..<count(of: .anchors) {
       let anchor = record(.anchors, index, as: AnchorRecord.self)
@@ -61,27 +64,30 @@ extension ImageVerifier {
   /// It says what its node says, and of the winner what the entry says.
   private func check(_ anchor: AnchorRecord, _ index: Int, of host: VirtualHostRecord) throws(ImageError) {
     let nodes = host.tree.nodes
+    let detail = record(.anchorDetails, index, as: AnchorDetail.self)
     try require(
-      anchor.node >= nodes.first && anchor.node - nodes.first < nodes.count, .badReference,
-      place(.anchors, index, "node"))
-    let node = record(.nodes, Int(anchor.node), as: NodeRecord.self)
+      detail.node >= nodes.first && detail.node - nodes.first < nodes.count, .badReference,
+      place(.anchorDetails, index, "node"))
+    let node = record(.nodes, Int(detail.node), as: NodeRecord.self)
     try require(
-      anchor.end == node.atEnd && anchor.slash == node.atSlash, .badReference, place(.anchors, index, "end"))
+      detail.end == node.atEnd && detail.slash == node.atSlash, .badReference,
+      place(.anchorDetails, index, "end"))
     let children = StringRef(offset: node.childBytes, length: UInt32(node.childCount))
     let hasSlash = node.childCount > 0 && (unsafe text(children).contains(UInt8(ascii: "/")))
     let descends = hasSlash && host.tree.isWholeSegments == 0
     try require(
       anchor.flags < 16 && (anchor.flags & AnchorFlag.descends != 0) == descends
         && !(descends && anchor.flags & AnchorFlag.slashWins != 0), .badValue, place(.anchors, index, "flags"))
-    if anchor.flags & AnchorFlag.endWins != 0 { try check(winner: anchor.end, of: anchor, index) }
-    if anchor.flags & AnchorFlag.slashWins != 0 { try check(winner: anchor.slash, of: anchor, index) }
+    if anchor.flags & AnchorFlag.endWins != 0 { try check(winner: node.atEnd, of: anchor, index) }
+    if anchor.flags & AnchorFlag.slashWins != 0 { try check(winner: node.atSlash, of: anchor, index) }
   }
 
   private func check(winner word: UInt32, of anchor: AnchorRecord, _ index: Int) throws(ImageError) {
     try require(
       word != ImageFormat.none && word & ImageFormat.onlyEntry != 0, .badValue, place(.anchors, index, "flags"))
+    try require(word & ~ImageFormat.onlyEntry == anchor.entry, .badReference, place(.anchors, index, "entry"))
     // The node's list was proved: the entry is there.
-    let entry = record(.entries, Int(word & ~ImageFormat.onlyEntry), as: EntryRecord.self)
+    let entry = record(.entries, Int(anchor.entry), as: EntryRecord.self)
     let length =
       anchor.flags & AnchorFlag.wholePath != 0 ? ImageFormat.none : UInt32(anchor.textLength)
     try require(
@@ -92,5 +98,5 @@ extension ImageVerifier {
 
 extension AnchorRecord {
   /// Of a text that does not fit the record.
-  fileprivate var textRef: StringRef { StringRef(offset: textOffset, length: UInt32(textLength)) }
+  fileprivate var textRef: StringRef { StringRef(offset: text.0, length: UInt32(textLength)) }
 }

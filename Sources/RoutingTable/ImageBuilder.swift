@@ -8,6 +8,7 @@ struct ImageBuilder {
   var hosts: [HostRecord] = []
   var anchorSlots: [HashSlot] = []
   var anchors: [AnchorRecord] = []
+  var anchorDetails: [AnchorDetail] = []
   var nodes: [NodeRecord] = []
   var candidates: [UInt32] = []
   var entries: [EntryRecord] = []
@@ -146,6 +147,7 @@ struct ImageBuilder {
     case .hosts: hosts.count
     case .anchorSlots: anchorSlots.count
     case .anchors: anchors.count
+    case .anchorDetails: anchorDetails.count
     case .nodes: nodes.count
     case .candidates: candidates.count
     case .entries: entries.count
@@ -173,6 +175,7 @@ struct ImageBuilder {
     case .hosts: append(all: hosts, to: &image)
     case .anchorSlots: append(all: anchorSlots, to: &image)
     case .anchors: append(all: anchors, to: &image)
+    case .anchorDetails: append(all: anchorDetails, to: &image)
     case .nodes: append(all: nodes, to: &image)
     case .candidates: append(all: candidates, to: &image)
     case .entries: append(all: entries, to: &image)

@@ -42,8 +42,8 @@ enum ImageFormat {
 }
 
 enum ImageSection: Int, CaseIterable {
-  case sockets, listeners, virtualHosts, hostSlots, hosts, anchorSlots, anchors, nodes, candidates
-  case entries, entryDetails
+  case sockets, listeners, virtualHosts, hostSlots, hosts, anchorSlots, anchors, anchorDetails, nodes
+  case candidates, entries, entryDetails
   case predicates, rules
   case weightedBackends, headerOperations, backends, endpoints, certificates, tlsBindings, names
   case regexes, bytes
@@ -58,6 +58,7 @@ enum ImageSection: Int, CaseIterable {
     case .hosts: MemoryLayout<HostRecord>.stride
     case .anchorSlots: MemoryLayout<HashSlot>.stride
     case .anchors: MemoryLayout<AnchorRecord>.stride
+    case .anchorDetails: MemoryLayout<AnchorDetail>.stride
     case .nodes: MemoryLayout<NodeRecord>.stride
     case .candidates: MemoryLayout<UInt32>.stride
     case .entries: MemoryLayout<EntryRecord>.stride
@@ -155,9 +156,9 @@ struct HostRecord {
 }
 
 enum AnchorFlag {
-  /// `end` is one entry, which asks nothing but the path, and `rule` is its rule.
+  /// Of the paths that end here the entry is the only candidate, and asks nothing but the path.
   static let endWins: UInt8 = 1
-  /// The same of `slash`; not with `descends`.
+  /// The same of the paths that go on with a slash; not with `descends`.
   static let slashWins: UInt8 = 2
   /// That entry matches the whole path, else as much as the anchor's text.
   static let wholePath: UInt8 = 4
@@ -165,25 +166,29 @@ enum AnchorFlag {
   static let descends: UInt8 = 8
 }
 
-/// A node of a path tree that entries' own paths end at, found by the hash of its whole text and in one cache line
-/// with everything that most answers need.
+/// A node of a path tree that entries' own paths end at, found by the hash of its whole text. Half a cache line with
+/// all that most answers need: in a large table the lines in use are more than a cache holds, so each byte counts.
 struct AnchorRecord {
+  /// With `endWins` or `slashWins`, and its rule.
+  var entry: UInt32 = 0
+  var rule: UInt32 = 0
+  /// All bytes from the root to the node, padded with zeros. What does not fit is in the `bytes` section, and the first
+  /// word its offset.
+  var text: (UInt32, UInt32, UInt32, UInt32, UInt32, UInt16) = (0, 0, 0, 0, 0, 0)
+  var textLength: UInt8 = 0
+  var flags: UInt8 = 0
+
+  static let textOffset = 8
+  static let textRoom = 22
+}
+
+/// What other answers need; of the anchor of the same index.
+struct AnchorDetail {
   /// As the node's `atEnd`.
   var end = ImageFormat.none
   /// As the node's `atSlash`.
   var slash = ImageFormat.none
-  var rule: UInt32 = 0
   var node: UInt32 = 0
-  /// In the `bytes` section, when it does not fit `text`.
-  var textOffset: UInt32 = 0
-  var textLength: UInt8 = 0
-  var flags: UInt8 = 0
-  var reserved: UInt16 = 0
-  /// All bytes from the root to the node, padded with zeros.
-  var text: (UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0)
-
-  static let textOffset = 24
-  static let textRoom = 40
 }
 
 struct SocketRecord {

@@ -62,20 +62,20 @@ extension RoutingImage {
     }
     let isEnd = length == path.count
     let flags = unsafe anchor.pointee.flags
-    let word = unsafe isEnd ? anchor.pointee.end : anchor.pointee.slash
     if flags & (isEnd ? AnchorFlag.endWins : AnchorFlag.slashWins) != 0 {
       answer.outcome = .matched
-      answer.entry = Int32(truncatingIfNeeded: word & ~ImageFormat.onlyEntry)
+      answer.entry = unsafe Int32(truncatingIfNeeded: anchor.pointee.entry)
       answer.rule = unsafe Int32(truncatingIfNeeded: anchor.pointee.rule)
       let matched = flags & AnchorFlag.wholePath != 0 ? path.count : length
       answer.matchedPrefixLength = Int32(truncatingIfNeeded: matched)
       return
     }
+    let index = unsafe anchor - place(.anchors, 0, as: AnchorRecord.self)
+    let detail = record(.anchorDetails, index, as: AnchorDetail.self)
     if !isEnd, flags & AnchorFlag.descends != 0 {
-      let list = unsafe candidates(below: Int(anchor.pointee.node), path: path, from: length)
-      return unsafe choose(list, head, &answer)
+      return unsafe choose(candidates(below: Int(detail.node), path: path, from: length), head, &answer)
     }
-    unsafe choose(list(word), head, &answer)
+    unsafe choose(list(isEnd ? detail.end : detail.slash), head, &answer)
   }
 
   /// The first of the candidates whose other predicates hold.

@@ -199,12 +199,9 @@ extension ImageBuilder {
   mutating func add(_ text: [UInt8], node index: Int, mayDescend: Bool) {
     let node = nodes[index]
     var record = AnchorRecord()
-    record.node = UInt32(clamping: index)
-    record.end = node.atEnd
-    record.slash = node.atSlash
     record.textLength = UInt8(clamping: text.count)
     if text.count > AnchorRecord.textRoom {
-      record.textOffset = intern(text).offset
+      record.text.0 = intern(text).offset
     } else {
       copy(text, into: &record.text)
     }
@@ -215,12 +212,14 @@ extension ImageBuilder {
     let end = winner(node.atEnd, length: text.count)
     let slash = descends ? nil : winner(node.atSlash, length: text.count)
     if let winner = end ?? slash {
+      record.entry = (end != nil ? node.atEnd : node.atSlash) & ~ImageFormat.onlyEntry
       record.rule = winner.rule
       if winner.matchedLength == ImageFormat.none { record.flags |= AnchorFlag.wholePath }
       if end != nil { record.flags |= AnchorFlag.endWins }
       if slash != nil, end == nil || node.atEnd == node.atSlash { record.flags |= AnchorFlag.slashWins }
     }
     anchors.append(record)
+    anchorDetails.append(AnchorDetail(end: node.atEnd, slash: node.atSlash, node: UInt32(clamping: index)))
     anchorHashes.append(textHash(text))
   }
 

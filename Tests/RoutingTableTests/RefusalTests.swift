@@ -68,19 +68,25 @@ import Testing
 
   @Test func anchors() throws {
     let changes: [(ImageError.Reason, (inout AnchorRecord) -> Void)] = [
-      (.badValue, { $0.textLength = 0 }), (.badValue, { $0.textLength = 64 }), (.badValue, { $0.textLength = 63 }),
-      (.badReference, { $0.node = 0 }), (.badReference, { $0.node = 1_000_000 }), (.badReference, { $0.end = 0 }),
-      (.badReference, { $0.slash = ImageFormat.none }), (.badReference, { $0.rule ^= 1 }),
+      (.badValue, { $0.textLength = 0 }), (.badValue, { $0.textLength = 64 }), (.badReference, { $0.textLength = 63 }),
+      (.badReference, { $0.entry += 1 }), (.badReference, { $0.entry = ImageFormat.none }),
+      (.badReference, { $0.rule ^= 1 }),
       (.badReference, { $0.rule = 7 }), (.badReference, { $0.flags ^= AnchorFlag.wholePath }),
       (.badValue, { $0.flags ^= AnchorFlag.descends }), (.badValue, { $0.flags |= 16 }),
-      (.badValue, { $0.text = (0, 0, 0, 0, 0) }), (.badOrder, { $0.text.0 ^= 1 << 40 }),
+      (.badValue, { $0.text = (0, 0, 0, 0, 0, 0) }), (.badOrder, { $0.text.1 ^= 1 << 8 }),
     ]
     for (number, (reason, change)) in changes.enumerated() {
       let found = try refusal(.anchors, 0, change)
       #expect(found == reason, "change \(number): \(String(describing: found))")
     }
+    let details: [(inout AnchorDetail) -> Void] = [
+      { $0.node = 0 }, { $0.node = 1_000_000 }, { $0.end = 0 }, { $0.slash = ImageFormat.none },
+    ]
+    for (number, change) in details.enumerated() {
+      #expect(try refusal(.anchorDetails, 0, change) == .badReference, "change \(number)")
+    }
     // An anchor with slots: its hash is not the slot's any more.
-    #expect(try refusal(.anchors, 20) { (anchor: inout AnchorRecord) in anchor.text.0 ^= 1 << 40 } == .badOrder)
+    #expect(try refusal(.anchors, 20) { (anchor: inout AnchorRecord) in anchor.text.1 ^= 1 << 8 } == .badOrder)
   }
 
   @Test func hosts() throws {
