@@ -166,20 +166,21 @@ enum AnchorFlag {
   static let descends: UInt8 = 8
 }
 
-/// A node of a path tree that entries' own paths end at, found by the hash of its whole text. Half a cache line with
-/// all that most answers need: in a large table the lines in use are more than a cache holds, so each byte counts.
+/// A node of a path tree that entries' own paths end at, found by the hash of its whole text, with all that most
+/// answers need. In a large table the lines in use are more than a cache holds, so bytes count more than the boundaries
+/// of lines: half of these records lie on two, which are read at once.
 struct AnchorRecord {
   /// With `endWins` or `slashWins`, and its rule.
   var entry: UInt32 = 0
   var rule: UInt32 = 0
   /// All bytes from the root to the node, padded with zeros. What does not fit is in the `bytes` section, and the first
   /// word its offset.
-  var text: (UInt32, UInt32, UInt32, UInt32, UInt32, UInt16) = (0, 0, 0, 0, 0, 0)
+  var text: (UInt32, UInt32, UInt64, UInt64, UInt64, UInt32, UInt16) = (0, 0, 0, 0, 0, 0, 0)
   var textLength: UInt8 = 0
   var flags: UInt8 = 0
 
   static let textOffset = 8
-  static let textRoom = 22
+  static let textRoom = 38
 }
 
 /// What other answers need; of the anchor of the same index.

@@ -124,7 +124,7 @@ struct CompileTests {
     #expect(MemoryLayout<HostRecord>.offset(of: \.tags) == HostRecord.tagsOffset)
     #expect(MemoryLayout<HostRecord>.offset(of: \.key) == HostRecord.keyOffset)
     #expect(HostRecord.keyOffset + HostRecord.keyRoom == MemoryLayout<HostRecord>.size)
-    #expect(MemoryLayout<AnchorRecord>.size == 32 && MemoryLayout<AnchorRecord>.stride == 32)
+    #expect(MemoryLayout<AnchorRecord>.size == 48 && MemoryLayout<AnchorRecord>.stride == 48)
     #expect(MemoryLayout<AnchorRecord>.offset(of: \.text) == AnchorRecord.textOffset)
     #expect(AnchorRecord.textOffset + AnchorRecord.textRoom == MemoryLayout<AnchorRecord>.size - 2)
     #expect(MemoryLayout<AnchorDetail>.size == 12)

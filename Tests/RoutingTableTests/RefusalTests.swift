@@ -73,7 +73,7 @@ import Testing
       (.badReference, { $0.rule ^= 1 }),
       (.badReference, { $0.rule = 7 }), (.badReference, { $0.flags ^= AnchorFlag.wholePath }),
       (.badValue, { $0.flags ^= AnchorFlag.descends }), (.badValue, { $0.flags |= 16 }),
-      (.badValue, { $0.text = (0, 0, 0, 0, 0, 0) }), (.badOrder, { $0.text.1 ^= 1 << 8 }),
+      (.badValue, { $0.text = (0, 0, 0, 0, 0, 0, 0) }), (.badOrder, { $0.text.1 ^= 1 << 8 }),
     ]
     for (number, (reason, change)) in changes.enumerated() {
       let found = try refusal(.anchors, 0, change)
