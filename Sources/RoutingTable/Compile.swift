@@ -12,7 +12,7 @@ private struct Compiler {
   let source: TableSource
   var image = ImageBuilder()
   /// Trees by their entries: virtual hosts with equal entries share one.
-  var trees: [[EntrySource]: (entries: Run, nodes: Run)] = [:]
+  var trees: [[EntrySource]: (entries: Run, tree: TreeRecord)] = [:]
 
   init(source: TableSource) {
     self.source = source
@@ -153,12 +153,12 @@ private struct Compiler {
     record.bindPort = socket.bindPort
     record.kind = socket.kind.rawValue
     record.listeners = image.run(first, socket.listeners.count)
-    var patterns: [(pattern: HostPattern, target: Int)] = []
+    var patterns: [(pattern: HostPattern, target: Int, tree: TreeRecord?)] = []
     for (index, listener) in socket.listeners.enumerated() {
       let pattern = try HostPattern(
         listener.hostname, oneLabel: listener.wildcardIsOneLabel,
         at: "\(location).listeners[\(index)].hostname")
-      patterns.append((pattern, first + index))
+      patterns.append((pattern, first + index, nil))
     }
     try checkDistinct(patterns.map(\.pattern), at: "\(location).listeners")
     record.hosts = image.addHostTable(patterns)
@@ -196,17 +196,17 @@ private struct Compiler {
     let hostname = try HostPattern(
       listener.hostname, oneLabel: listener.wildcardIsOneLabel, at: "\(location).hostname")
     let first = image.virtualHosts.count
-    var patterns: [(pattern: HostPattern, target: Int)] = []
+    var patterns: [(pattern: HostPattern, target: Int, tree: TreeRecord?)] = []
     for (index, virtualHost) in listener.virtualHosts.enumerated() {
       let place = "\(location).virtualHosts[\(index)]"
       let pattern = try HostPattern(
         virtualHost.pattern, oneLabel: virtualHost.wildcardIsOneLabel, at: "\(place).pattern")
-      patterns.append((pattern, first + index))
-      let tree = try tree(of: virtualHost.entries, at: place)
+      let (entries, tree) = try tree(of: virtualHost.entries, at: place)
+      patterns.append((pattern, first + index, tree))
       image.virtualHosts.append(
         VirtualHostRecord(
           pattern: image.intern(pattern.text), listener: UInt32(clamping: image.listeners.count),
-          entries: tree.entries, nodes: tree.nodes))
+          entries: entries, tree: tree))
     }
     try checkDistinct(patterns.map(\.pattern), at: "\(location).virtualHosts")
     image.listeners.append(
@@ -231,7 +231,7 @@ private struct Compiler {
 
   private mutating func tree(
     of entries: [EntrySource], at location: String
-  ) throws(TableError) -> (entries: Run, nodes: Run) {
+  ) throws(TableError) -> (entries: Run, tree: TreeRecord) {
     if let known = trees[entries] { return known }
     let first = image.entries.count
     var keys: [PathTreeBuilder.Key] = []
@@ -247,10 +247,9 @@ private struct Compiler {
     var builder = PathTreeBuilder(keys: keys) { entry in
       flags[Int(entry) - first] & EntryFlag.unconditional != 0
     }
-    let nodes = builder.build(into: &image)
-    let tree = (entries: image.run(first, entries.count), nodes: nodes)
-    trees[entries] = tree
-    return tree
+    let result = (entries: image.run(first, entries.count), tree: builder.build(into: &image))
+    trees[entries] = result
+    return result
   }
 
   private mutating func add(

@@ -66,8 +66,8 @@ extension RoutingImage {
     result.outcome = .noRoute
     result.virtualHost = String(decoding: bytes(record.pattern))
     let path = unsafe head.pointee.path
-    result.pathNode = nodeText(root: Int(record.nodes.first), path: path)
-    let list = candidates(root: Int(record.nodes.first), path: path)
+    result.pathNode = nodeText(root: Int(record.tree.nodes.first), path: path)
+    let list = candidates(root: Int(record.tree.nodes.first), path: path)
     var listed: Set<Int> = []
     for place in 0..<Int(list.count) {
       let number = candidate(list, place)

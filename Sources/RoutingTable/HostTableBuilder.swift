@@ -36,12 +36,13 @@ struct HostPattern: Hashable {
     key = bytes
   }
 
-  var slotKind: UInt16 {
+  /// As in the image.
+  var code: UInt8 {
     switch kind {
-    case .any: HostSlotKind.empty
-    case .exact: HostSlotKind.exact
-    case .wildcard: HostSlotKind.wildcard
-    case .oneLabelWildcard: HostSlotKind.oneLabelWildcard
+    case .any: HostKind.any
+    case .exact: HostKind.exact
+    case .wildcard: HostKind.wildcard
+    case .oneLabelWildcard: HostKind.oneLabelWildcard
     }
   }
 
@@ -56,30 +57,79 @@ struct HostPattern: Hashable {
 }
 
 extension ImageBuilder {
-  /// Patterns are distinct; at most half of the slots are used, so that a probe soon meets an empty one.
-  mutating func addHostTable(_ patterns: [(pattern: HostPattern, target: Int)]) -> HostTable {
+  /// Patterns are distinct. `tree` is that of a virtual host.
+  mutating func addHostTable(_ patterns: [(pattern: HostPattern, target: Int, tree: TreeRecord?)]) -> HostTable {
     var table = HostTable()
-    let named = patterns.filter { $0.pattern.kind != .any }
-    if let any = patterns.first(where: { $0.pattern.kind == .any }) {
-      table.any = UInt32(clamping: any.target)
+    var keys: [(hash: UInt32, record: UInt32)] = []
+    for (pattern, target, tree) in patterns {
+      let index = UInt32(clamping: hosts.count)
+      hosts.append(hostRecord(pattern, target: target, tree: tree))
+      if pattern.kind == .any {
+        table.any = index
+        continue
+      }
+      keys.append((textHash(pattern.key), index))
+      if pattern.kind == .exact { continue }
+      let dots = pattern.key.count { $0 == UInt8(ascii: ".") }
+      table.wildcardDots |= 1 << UInt32(min(dots, 31))
     }
-    table.hasWildcards = named.contains { $0.pattern.kind != .exact } ? 1 : 0
-    if named.isEmpty { return table }
-    var capacity = 2
-    while capacity < named.count * 2 { capacity *= 2 }
-    var slots = [HostSlot](repeating: HostSlot(), count: capacity)
-    for (pattern, target) in named {
-      let key = intern(pattern.key)
-      var hash = HostHash()
-      for byte in pattern.key.reversed() { hash.add(byte) }
-      var index = Int(hash.value) & (capacity - 1)
-      while slots[index].kind != HostSlotKind.empty { index = (index + 1) & (capacity - 1) }
-      slots[index] = HostSlot(
-        hash: hash.value, target: UInt32(clamping: target), offset: key.offset,
-        length: UInt16(clamping: key.length), kind: pattern.slotKind)
-    }
-    table.slots = run(hostSlots.count, capacity)
+    let slots = hashSlots(keys)
+    table.slots = run(hostSlots.count, slots.count)
     hostSlots += slots
     return table
   }
+
+  private mutating func hostRecord(_ pattern: HostPattern, target: Int, tree: TreeRecord?) -> HostRecord {
+    var record = HostRecord()
+    record.target = UInt32(clamping: target)
+    let anchors = tree?.anchors ?? Run()
+    record.traits = HostRecord.traits(
+      kind: pattern.code, isWholeSegments: tree?.isWholeSegments == 1, anchorCount: Int(anchors.count))
+    record.keyLength = UInt8(clamping: pattern.key.count)
+    if pattern.key.count > HostRecord.keyRoom {
+      record.key.0 = intern(pattern.key).offset
+    } else {
+      copy(pattern.key, into: &record.key)
+    }
+    if let tree { find(tree, from: &record) }
+    return record
+  }
+
+  /// Everything that a look-up asks about the tree before it reads an anchor.
+  private func find(_ tree: TreeRecord, from record: inout HostRecord) {
+    let root = tree.nodes.first
+    record.onward = tree.isWholeSegments != 0 ? nodes[Int(root)].passing : root
+    record.depths = tree.depths
+    record.firstAnchor = tree.anchors.first
+    if tree.anchors.count > ImageFormat.tagCount {
+      record.tags.0 = tree.firstSlot
+      record.tags.1 = tree.anchors.count
+    } else {
+      copy(tags(of: tree.anchors), into: &record.tags)
+    }
+  }
+
+  private func tags(of anchors: Run) -> [UInt8] {
+    let first = Int(anchors.first)
+    return anchorHashes[first..<first + Int(anchors.count)].map { UInt8(truncatingIfNeeded: $0) }
+  }
+
+  /// An open-addressing table of keys, which are put in one after the other.
+  func hashSlots(_ keys: [(hash: UInt32, record: UInt32)]) -> [HashSlot] {
+    let count = ImageFormat.slotCount(keys: keys.count)
+    var slots = [HashSlot](repeating: HashSlot(), count: count)
+    for (hash, record) in keys {
+      var index = ImageFormat.home(hash, slots: count)
+      while slots[index].record != ImageFormat.none { index = index + 1 == count ? 0 : index + 1 }
+      slots[index] = HashSlot(hash: hash, record: record)
+    }
+    return slots
+  }
+}
+
+/// The bytes at the beginning of a field of integers, which has room for them.
+func copy<Field: BitwiseCopyable>(_ bytes: [UInt8], into field: inout Field) {
+  precondition(bytes.count <= MemoryLayout<Field>.size)
+  // SAFETY: there is room, and every value of the bytes is one of the field's.
+  unsafe withUnsafeMutableBytes(of: &field) { room in unsafe room.copyBytes(from: bytes) }
 }

@@ -4,7 +4,11 @@ struct ImageBuilder {
   var sockets: [SocketRecord] = []
   var listeners: [ListenerRecord] = []
   var virtualHosts: [VirtualHostRecord] = []
-  var hostSlots: [HostSlot] = []
+  var hostSlots: [HashSlot] = []
+  var hosts: [HostRecord] = []
+  var anchorSlots: [HashSlot] = []
+  var anchors: [AnchorRecord] = []
+  var anchorDetails: [AnchorDetail] = []
   var nodes: [NodeRecord] = []
   var candidates: [UInt32] = []
   var entries: [EntryRecord] = []
@@ -20,6 +24,8 @@ struct ImageBuilder {
   var names: [StringRef] = []
   var regexes: [RegexRecord] = []
   var bytes: [UInt8] = []
+  /// By anchor; no section of the image.
+  var anchorHashes: [UInt32] = []
 
   private var internedBytes: [[UInt8]: StringRef] = [:]
   private var internedPredicates: [[PredicateRecord]: Run] = [:]
@@ -138,6 +144,10 @@ struct ImageBuilder {
     case .listeners: listeners.count
     case .virtualHosts: virtualHosts.count
     case .hostSlots: hostSlots.count
+    case .hosts: hosts.count
+    case .anchorSlots: anchorSlots.count
+    case .anchors: anchors.count
+    case .anchorDetails: anchorDetails.count
     case .nodes: nodes.count
     case .candidates: candidates.count
     case .entries: entries.count
@@ -162,6 +172,10 @@ struct ImageBuilder {
     case .listeners: append(all: listeners, to: &image)
     case .virtualHosts: append(all: virtualHosts, to: &image)
     case .hostSlots: append(all: hostSlots, to: &image)
+    case .hosts: append(all: hosts, to: &image)
+    case .anchorSlots: append(all: anchorSlots, to: &image)
+    case .anchors: append(all: anchors, to: &image)
+    case .anchorDetails: append(all: anchorDetails, to: &image)
     case .nodes: append(all: nodes, to: &image)
     case .candidates: append(all: candidates, to: &image)
     case .entries: append(all: entries, to: &image)

@@ -10,7 +10,7 @@
 enum ImageFormat {
   /// `SLUICERT` in memory order.
   static let magic: UInt64 = 0x5452_4543_4955_4C53
-  static let version: UInt32 = 1
+  static let version: UInt32 = 2
   /// Of every section and of the whole length.
   static let alignment = 64
   /// What records need; a mapping gives more.
@@ -26,10 +26,24 @@ enum ImageFormat {
   static let none = UInt32.max
   /// In a word that leads to candidates: the word is itself the only entry.
   static let onlyEntry: UInt32 = 1 << 31
+  /// An anchor's text has at most so many bytes: the slashes up to there fit the bits of one word.
+  static let maximumAnchorLength = 63
+  /// And at most so many slashes: the bits of `HostRecord.depths`.
+  static let maximumAnchorDepth = 15
+  /// As many anchors are told apart by the tags of a host's record; more have a hash table.
+  static let tagCount = 16
+
+  /// Slots of a hash table for so many keys: at least one stays empty, and a search soon meets it.
+  static func slotCount(keys: Int) -> Int { keys == 0 ? 0 : keys + keys * 2 / 3 + 1 }
+
+  /// Where the search for a key begins.
+  @inline(__always)
+  static func home(_ hash: UInt32, slots: Int) -> Int { Int((UInt64(hash) &* UInt64(slots)) &>> 32) }
 }
 
 enum ImageSection: Int, CaseIterable {
-  case sockets, listeners, virtualHosts, hostSlots, nodes, candidates, entries, entryDetails
+  case sockets, listeners, virtualHosts, hostSlots, hosts, anchorSlots, anchors, anchorDetails, nodes
+  case candidates, entries, entryDetails
   case predicates, rules
   case weightedBackends, headerOperations, backends, endpoints, certificates, tlsBindings, names
   case regexes, bytes
@@ -40,7 +54,11 @@ enum ImageSection: Int, CaseIterable {
     case .sockets: MemoryLayout<SocketRecord>.stride
     case .listeners: MemoryLayout<ListenerRecord>.stride
     case .virtualHosts: MemoryLayout<VirtualHostRecord>.stride
-    case .hostSlots: MemoryLayout<HostSlot>.stride
+    case .hostSlots: MemoryLayout<HashSlot>.stride
+    case .hosts: MemoryLayout<HostRecord>.stride
+    case .anchorSlots: MemoryLayout<HashSlot>.stride
+    case .anchors: MemoryLayout<AnchorRecord>.stride
+    case .anchorDetails: MemoryLayout<AnchorDetail>.stride
     case .nodes: MemoryLayout<NodeRecord>.stride
     case .candidates: MemoryLayout<UInt32>.stride
     case .entries: MemoryLayout<EntryRecord>.stride
@@ -75,30 +93,103 @@ struct Run: Hashable {
   var count: UInt32 = 0
 }
 
-/// An open-addressing hash table over `slots` (count 0 or a power of two with an empty slot).
+/// An open-addressing hash table: eight of its slots lie on a cache line, and only the record that the hash leads
+/// to is read besides.
+struct HashSlot {
+  var hash: UInt32 = 0
+  /// Index of the host's or the anchor's record; `none`: empty.
+  var record = ImageFormat.none
+}
+
+/// Hosts by name: `slots` are of the `hostSlots` section.
 struct HostTable {
   var slots = Run()
-  /// Target of the pattern `*`.
+  /// Record of the pattern `*`.
   var any = ImageFormat.none
-  /// 1: there are wildcard suffixes.
-  var hasWildcards: UInt32 = 0
+  /// Bit n: there are wildcard suffixes with n dots; bit 31: with 31 or more.
+  var wildcardDots: UInt32 = 0
 }
 
-enum HostSlotKind {
-  static let empty: UInt16 = 0
-  static let exact: UInt16 = 1
+enum HostKind {
+  static let any: UInt8 = 0
+  static let exact: UInt8 = 1
   /// The key is the suffix with its leading dot.
-  static let wildcard: UInt16 = 2
-  static let oneLabelWildcard: UInt16 = 3
+  static let wildcard: UInt8 = 2
+  static let oneLabelWildcard: UInt8 = 3
 }
 
-struct HostSlot {
-  var hash: UInt32 = 0
+/// Of one pattern, in one cache line: its key, where it leads, and how to find the anchor of a path without reading
+/// anything else.
+struct HostRecord {
+  /// Index of the listener or of the virtual host.
   var target: UInt32 = 0
-  /// Lower case, in the `bytes` section.
-  var offset: UInt32 = 0
-  var length: UInt16 = 0
-  var kind: UInt16 = HostSlotKind.empty
+  /// What counts where no anchor is found. With `isWholeSegments`: candidates, as in a node. Else the tree's root.
+  var onward = ImageFormat.none
+  var firstAnchor: UInt32 = 0
+  /// Bit n: there are anchors with n slashes.
+  var depths: UInt16 = 0
+  var keyLength: UInt8 = 0
+  /// Two bits of `HostKind`, one of `isWholeSegments`, and above them five of the number of anchors.
+  var traits: UInt8 = HostKind.any
+  /// Up to `tagCount` anchors: the low byte of the hash of each. More: the first of their slots, and their number.
+  var tags: (UInt32, UInt32, UInt32, UInt32) = (0, 0, 0, 0)
+  /// Lower case, padded with zeros. One that does not fit is in the `bytes` section, and the first word its offset.
+  var key: (UInt32, UInt32, UInt32, UInt32, UInt32, UInt32, UInt32, UInt32) = (0, 0, 0, 0, 0, 0, 0, 0)
+
+  static let tagsOffset = 16
+  static let keyOffset = 32
+  static let keyRoom = 32
+  static let manyAnchors: UInt8 = 31
+
+  static func traits(kind: UInt8, isWholeSegments: Bool, anchorCount: Int) -> UInt8 {
+    let count = anchorCount > ImageFormat.tagCount ? manyAnchors : UInt8(anchorCount)
+    return kind | (isWholeSegments ? 4 : 0) | count << 3
+  }
+
+  @inline(__always)
+  var kind: UInt8 { traits & 3 }
+  @inline(__always)
+  var isWholeSegments: Bool { traits & 4 != 0 }
+  /// `manyAnchors`: `tags` says it.
+  @inline(__always)
+  var fewAnchors: UInt8 { traits &>> 3 }
+}
+
+enum AnchorFlag {
+  /// Of the paths that end here the entry is the only candidate, and asks nothing but the path.
+  static let endWins: UInt8 = 1
+  /// The same of the paths that go on with a slash; not with `descends`.
+  static let slashWins: UInt8 = 2
+  /// That entry matches the whole path, else as much as the anchor's text.
+  static let wholePath: UInt8 = 4
+  /// A path that goes on with a slash may meet further nodes.
+  static let descends: UInt8 = 8
+}
+
+/// A node of a path tree that entries' own paths end at, found by the hash of its whole text, with all that most
+/// answers need. In a large table the lines in use are more than a cache holds, so bytes count more than the boundaries
+/// of lines: half of these records lie on two, which are read at once.
+struct AnchorRecord {
+  /// With `endWins` or `slashWins`, and its rule.
+  var entry: UInt32 = 0
+  var rule: UInt32 = 0
+  /// All bytes from the root to the node, padded with zeros. What does not fit is in the `bytes` section, and the first
+  /// word its offset.
+  var text: (UInt32, UInt32, UInt64, UInt64, UInt64, UInt32, UInt16) = (0, 0, 0, 0, 0, 0, 0)
+  var textLength: UInt8 = 0
+  var flags: UInt8 = 0
+
+  static let textOffset = 8
+  static let textRoom = 38
+}
+
+/// What other answers need; of the anchor of the same index.
+struct AnchorDetail {
+  /// As the node's `atEnd`.
+  var end = ImageFormat.none
+  /// As the node's `atSlash`.
+  var slash = ImageFormat.none
+  var node: UInt32 = 0
 }
 
 struct SocketRecord {
@@ -125,10 +216,23 @@ struct ListenerRecord {
 struct VirtualHostRecord {
   var pattern = StringRef()
   var listener: UInt32 = 0
-  var reserved: UInt32 = 0
   var entries = Run()
-  /// The path tree; its first node is the root. Equal lists of entries share one tree.
+  var tree = TreeRecord()
+}
+
+/// A path tree and its anchors. Equal lists of entries share one.
+struct TreeRecord: Hashable {
+  /// The first is the root.
   var nodes = Run()
+  var anchors = Run()
+  /// The first of their slots, when they are more than `tagCount`.
+  var firstSlot: UInt32 = 0
+  /// As in `HostRecord`.
+  var depths: UInt16 = 0
+  /// 1: every entry's path ends at an anchor or asks nothing, and counts at the end of a segment only. What the
+  /// deepest anchor on a path says is then the answer.
+  var isWholeSegments: UInt16 = 0
+  var reserved: UInt32 = 0
 }
 
 /// A node of a compressed radix tree over the bytes of paths. Children follow their parent, side by
@@ -352,23 +456,6 @@ struct ImageChecksum {
       offset += 8
     }
     return sum.value
-  }
-}
-
-/// The hash of host names: from the last byte to the first, so that one pass over a host yields the hash
-/// of each of its suffixes.
-struct HostHash {
-  private var state: UInt32 = 2_166_136_261
-
-  @inline(__always)
-  mutating func add(_ lowercase: UInt8) {
-    state = (state ^ UInt32(lowercase)) &* 16_777_619
-  }
-
-  @inline(__always)
-  var value: UInt32 {
-    let mixed = (state ^ (state >> 15)) &* 0x2C1B_3C6D
-    return mixed ^ (mixed >> 13)
   }
 }
 

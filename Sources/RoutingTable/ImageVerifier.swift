@@ -42,9 +42,10 @@ struct ImageVerifier {
   /// Bytes of texts already read; long ones are read once, so that overlapping references cost nothing.
   private var textBudget: Int
   private var seenTexts: Set<UInt64> = []
-  /// Host slots, and weighted backends, that a table, or a rule, has claimed so far.
-  private var claimedSlots = 0
-  private var claimedBackends = 0
+  /// Elements that a table, a tree or a rule has claimed so far.
+  private var claimed: [ImageSection: Int] = [:]
+  /// By anchor; known when their texts were proved.
+  var anchorHashes: [UInt32] = []
 
   init(_ image: UnsafeRawBufferPointer) throws(ImageError) {
     unsafe memory = image
@@ -162,14 +163,10 @@ struct ImageVerifier {
   }
 
   /// Runs that were claimed add up to no more than the section has: proofs over runs stay linear.
-  mutating func claim(hostSlots run: Run, _ at: @autoclosure () -> String) throws(ImageError) {
-    claimedSlots += Int(run.count)
-    try require(claimedSlots <= count(of: .hostSlots), .badReference, "\(at()): tables overlap")
-  }
-
-  mutating func claim(weightedBackends run: Run, _ at: @autoclosure () -> String) throws(ImageError) {
-    claimedBackends += Int(run.count)
-    try require(claimedBackends <= count(of: .weightedBackends), .badReference, "\(at()): rules overlap")
+  mutating func claim(_ run: Run, of section: ImageSection, _ at: @autoclosure () -> String) throws(ImageError) {
+    let sum = claimed[section, default: 0] + Int(run.count)
+    claimed[section] = sum
+    try require(sum <= count(of: section), .badReference, "\(at()): runs of \(section) overlap")
   }
 
   func check(

@@ -29,19 +29,59 @@ public struct RouteAnswer: Equatable, Sendable {
 
 extension RoutingImage {
   /// The answer for a request that came in on this socket (its index).
+  ///
+  /// What it costs in a large table is the cache lines that it misses: a slot and the record of the host, a slot
+  /// and the record of the anchor, and no more when the winner asks nothing but the path.
   public func lookup(socket: Int, head: UnsafePointer<RequestHead>) -> RouteAnswer {
     var answer = RouteAnswer()
-    let listener = unsafe self.listener(socket: socket, host: head.pointee.host)
-    if listener < 0 { return answer }
-    answer.listener = listener
+    let key = unsafe HostKey(head.pointee.host)
+    let listeners = checked(.sockets, socket, as: SocketRecord.self).hosts
+    let listener = target(of: listeners, key)
+    if listener == ImageFormat.none { return answer }
+    answer.listener = Int32(truncatingIfNeeded: listener)
     answer.outcome = .noHost
-    let hosts = record(.listeners, Int(listener), as: ListenerRecord.self).hosts
-    let host = unsafe target(of: hosts, host: head.pointee.host)
+    let host = hostRecord(of: record(.listeners, Int(listener), as: ListenerRecord.self).hosts, key)
     if host == ImageFormat.none { return answer }
-    answer.virtualHost = Int32(truncatingIfNeeded: host)
+    let found = unsafe place(.hosts, Int(host), as: HostRecord.self)
+    answer.virtualHost = unsafe Int32(truncatingIfNeeded: found.pointee.target)
     answer.outcome = .noRoute
-    let virtualHost = record(.virtualHosts, Int(host), as: VirtualHostRecord.self)
-    let list = unsafe candidates(root: Int(virtualHost.nodes.first), path: head.pointee.path)
+    unsafe findRoute(found, head, &answer)
+    return answer
+  }
+
+  @inline(__always)
+  private func findRoute(
+    _ host: UnsafePointer<HostRecord>, _ head: UnsafePointer<RequestHead>, _ answer: inout RouteAnswer
+  ) {
+    let path = unsafe head.pointee.path
+    guard let (anchor, length) = unsafe anchor(of: host, path) else {
+      let onward = unsafe host.pointee.onward
+      let isWholeSegments = unsafe host.pointee.isWholeSegments
+      let list = isWholeSegments ? list(onward) : candidates(below: Int(onward), path: path, from: 0)
+      return unsafe choose(list, head, &answer)
+    }
+    let isEnd = length == path.count
+    let flags = unsafe anchor.pointee.flags
+    if flags & (isEnd ? AnchorFlag.endWins : AnchorFlag.slashWins) != 0 {
+      answer.outcome = .matched
+      answer.entry = unsafe Int32(truncatingIfNeeded: anchor.pointee.entry)
+      answer.rule = unsafe Int32(truncatingIfNeeded: anchor.pointee.rule)
+      let matched = flags & AnchorFlag.wholePath != 0 ? path.count : length
+      answer.matchedPrefixLength = Int32(truncatingIfNeeded: matched)
+      return
+    }
+    let index = unsafe anchor - place(.anchors, 0, as: AnchorRecord.self)
+    let detail = record(.anchorDetails, index, as: AnchorDetail.self)
+    if !isEnd, flags & AnchorFlag.descends != 0 {
+      return unsafe choose(candidates(below: Int(detail.node), path: path, from: length), head, &answer)
+    }
+    unsafe choose(list(isEnd ? detail.end : detail.slash), head, &answer)
+  }
+
+  /// The first of the candidates whose other predicates hold.
+  private func choose(
+    _ list: CandidateList, _ head: UnsafePointer<RequestHead>, _ answer: inout RouteAnswer
+  ) {
     var index = 0
     while index < Int(list.count) {
       let number = candidate(list, index)
@@ -54,78 +94,25 @@ extension RoutingImage {
           entry.matchedLength == ImageFormat.none
           ? Int32(truncatingIfNeeded: unsafe head.pointee.path.count)
           : Int32(truncatingIfNeeded: entry.matchedLength)
-        return answer
+        return
       }
       index &+= 1
     }
-    return answer
   }
 
-  /// Index of the listener whose hostname matches best, or -1. Also asked with a TLS server name, to tell
-  /// a misdirected request (RFC 9110 section 15.5.20).
-  public func listener(socket: Int, host: Bytes) -> Int32 {
-    let hosts = checked(.sockets, socket, as: SocketRecord.self).hosts
-    return Int32(bitPattern: target(of: hosts, host: host))
-  }
-
-  /// The most specific target of a host, or `none`. One pass from the last byte to the first: at each dot
-  /// the hash of the suffix is at hand, so that the longest wildcard is the last that was found.
-  @inline(__always)
-  func target(of table: HostTable, host: Bytes) -> UInt32 {
-    if table.slots.count == 0 { return table.any }
-    return unsafe namedTarget(of: table, host: host.start, count: host.count)
-  }
-
-  private func namedTarget(of table: HostTable, host: UnsafePointer<UInt8>, count: Int) -> UInt32 {
-    var length = count
-    if length > 0, unsafe host[length &- 1] == UInt8(ascii: ".") { length &-= 1 }
-    if length == 0 || length > ImageFormat.maximumHostLength { return table.any }
-    var firstDot = 0
-    while firstDot < length, unsafe host[firstDot] != UInt8(ascii: ".") { firstDot &+= 1 }
-    var best = table.any
-    var hash = HostHash()
-    var index = length
-    while index > 0 {
-      index &-= 1
-      let byte = unsafe lowercased(host[index])
-      hash.add(byte)
-      if byte == UInt8(ascii: "."), index > 0, table.hasWildcards != 0 {
-        let suffix = unsafe Bytes(start: host + index, count: length &- index)
-        var found = probe(table, hash.value, suffix, HostSlotKind.wildcard)
-        if index == firstDot {
-          let oneLabel = probe(table, hash.value, suffix, HostSlotKind.oneLabelWildcard)
-          if oneLabel != ImageFormat.none { found = oneLabel }
-        }
-        if found != ImageFormat.none { best = found }
-      }
-    }
-    let whole = unsafe Bytes(start: host, count: length)
-    let exact = probe(table, hash.value, whole, HostSlotKind.exact)
-    return exact != ImageFormat.none ? exact : best
-  }
-
-  /// The verifier proved an empty slot, so the loop ends.
-  private func probe(_ table: HostTable, _ hash: UInt32, _ key: Bytes, _ kind: UInt16) -> UInt32 {
-    let mask = Int(table.slots.count) &- 1
-    var index = Int(hash) & mask
-    while true {
-      let slot = record(.hostSlots, Int(table.slots.first) &+ index, as: HostSlot.self)
-      if slot.kind == HostSlotKind.empty { return ImageFormat.none }
-      if slot.hash == hash, slot.kind == kind, Int(slot.length) == key.count {
-        let ref = StringRef(offset: slot.offset, length: UInt32(slot.length))
-        if sameIgnoringCase(key, lowercase: bytes(ref)) { return slot.target }
-      }
-      index = (index &+ 1) & mask
-    }
-  }
-
-  /// Walks the tree once; the list belongs to the last node that the path reaches.
+  /// Every candidate of a path in a tree, by walking it from its root.
   func candidates(root: Int, path: Bytes) -> CandidateList {
+    candidates(below: root, path: path, from: 0)
+  }
+
+  /// Walks on from a node that the first `position` bytes lead to; the list belongs to the last node that the path
+  /// reaches.
+  private func candidates(below node: Int, path: Bytes, from position: Int) -> CandidateList {
     let nodes = unsafe start(of: .nodes).assumingMemoryBound(to: NodeRecord.self)
     let text = unsafe start(of: .bytes).assumingMemoryBound(to: UInt8.self)
     let count = path.count
-    var node = unsafe nodes + root
-    var position = 0
+    var node = unsafe nodes + node
+    var position = position
     while position < count {
       let wanted = unsafe path.start[position]
       let child = unsafe self.child(of: node, wanted, nodes, text)
@@ -185,15 +172,4 @@ extension RoutingImage {
     if list.count == 1 { return Int(list.first) }
     return Int(record(.candidates, Int(list.first) &+ index, as: UInt32.self))
   }
-}
-
-/// `known` is in lower case and as long as `text`.
-@inline(__always)
-func sameIgnoringCase(_ text: Bytes, lowercase known: Bytes) -> Bool {
-  var index = 0
-  while index < text.count {
-    if unsafe lowercased(text.start[index]) != known.start[index] { return false }
-    index &+= 1
-  }
-  return true
 }

@@ -41,6 +41,15 @@ struct PathTreeBuilder {
   /// By entry: it asks nothing but the path.
   private let isUnconditional: (UInt32) -> Bool
   private var pending: [Pending] = []
+  /// Nodes that keys end at and that a look-up may begin at.
+  private var anchors: [Anchor] = []
+  /// Every key that is not the root's has an anchor and counts at the end of a segment only.
+  private var isWholeSegments = true
+
+  private struct Anchor {
+    var node: Int
+    var text: [UInt8]
+  }
 
   init(keys: [Key], isUnconditional: @escaping (UInt32) -> Bool) {
     self.isUnconditional = isUnconditional
@@ -51,15 +60,49 @@ struct PathTreeBuilder {
     }
   }
 
-  /// The nodes of the tree, root first.
-  mutating func build(into image: inout ImageBuilder) -> Run {
+  /// The nodes of the tree, root first, and its anchors.
+  mutating func build(into image: inout ImageBuilder) -> TreeRecord {
     let first = image.nodes.count
     image.nodes.append(NodeRecord())
     pending = [
       Pending(node: first, keys: 0..<keys.count, depth: 0, inherited: List())
     ]
     while let next = pending.popLast() { expand(next, into: &image) }
-    return image.run(first, image.nodes.count - first)
+    var tree = TreeRecord()
+    tree.nodes = image.run(first, image.nodes.count - first)
+    tree.isWholeSegments = isWholeSegments ? 1 : 0
+    addAnchors(to: &tree, in: &image)
+    return tree
+  }
+
+  private func addAnchors(to tree: inout TreeRecord, in image: inout ImageBuilder) {
+    let first = image.anchors.count
+    for anchor in anchors {
+      tree.depths |= 1 << UInt16(depth(of: anchor.text))
+      image.add(anchor.text, node: anchor.node, mayDescend: !isWholeSegments)
+    }
+    tree.anchors = image.run(first, anchors.count)
+    if anchors.count <= ImageFormat.tagCount { return }
+    let keys = anchors.indices.map { (image.anchorHashes[first + $0], UInt32(clamping: first + $0)) }
+    tree.firstSlot = UInt32(clamping: image.anchorSlots.count)
+    image.anchorSlots += image.hashSlots(keys)
+  }
+
+  /// A look-up asks for prefixes of the path by their number of slashes.
+  private func depth(of text: [UInt8]) -> Int { text.count { $0 == UInt8(ascii: "/") } }
+
+  /// A node that keys end at.
+  private mutating func note(_ place: Pending, goesOnAnyhow: Bool) {
+    if place.depth == 0 { return }
+    if goesOnAnyhow { isWholeSegments = false }
+    let text = keys[place.keys.lowerBound].bytes
+    guard text.count <= ImageFormat.maximumAnchorLength,
+      (1...ImageFormat.maximumAnchorDepth).contains(depth(of: text))
+    else {
+      isWholeSegments = false
+      return
+    }
+    anchors.append(Anchor(node: place.node, text: text))
   }
 
   private mutating func expand(_ place: Pending, into image: inout ImageBuilder) {
@@ -74,6 +117,7 @@ struct PathTreeBuilder {
       }
       index += 1
     }
+    if index > place.keys.lowerBound { note(place, goesOnAnyhow: !own.all.isEmpty) }
     let passing = extended(place.inherited, by: own.all, in: &image)
     let atSlash = extended(passing, by: own.segment, in: &image)
     image.nodes[place.node].passing = passing.word
@@ -147,5 +191,43 @@ struct PathTreeBuilder {
       if isUnconditional(entry) { break }
     }
     return result
+  }
+}
+
+extension ImageBuilder {
+  /// An anchor for a node whose lists and children are known.
+  mutating func add(_ text: [UInt8], node index: Int, mayDescend: Bool) {
+    let node = nodes[index]
+    var record = AnchorRecord()
+    record.textLength = UInt8(clamping: text.count)
+    if text.count > AnchorRecord.textRoom {
+      record.text.0 = intern(text).offset
+    } else {
+      copy(text, into: &record.text)
+    }
+    let firstByte = Int(node.childBytes)
+    let children = bytes[firstByte..<firstByte + Int(node.childCount)]
+    let descends = mayDescend && children.contains(UInt8(ascii: "/"))
+    if descends { record.flags |= AnchorFlag.descends }
+    let end = winner(node.atEnd, length: text.count)
+    let slash = descends ? nil : winner(node.atSlash, length: text.count)
+    if let winner = end ?? slash {
+      record.entry = (end != nil ? node.atEnd : node.atSlash) & ~ImageFormat.onlyEntry
+      record.rule = winner.rule
+      if winner.matchedLength == ImageFormat.none { record.flags |= AnchorFlag.wholePath }
+      if end != nil { record.flags |= AnchorFlag.endWins }
+      if slash != nil, end == nil || node.atEnd == node.atSlash { record.flags |= AnchorFlag.slashWins }
+    }
+    anchors.append(record)
+    anchorDetails.append(AnchorDetail(end: node.atEnd, slash: node.atSlash, node: UInt32(clamping: index)))
+    anchorHashes.append(textHash(text))
+  }
+
+  /// The only entry that a word leads to, when it asks nothing but the path and matches all of it or an anchor's text.
+  private func winner(_ word: UInt32, length: Int) -> EntryRecord? {
+    if word == ImageFormat.none || word & ImageFormat.onlyEntry == 0 { return nil }
+    let entry = entries[Int(word & ~ImageFormat.onlyEntry)]
+    if entry.flags & EntryFlag.unconditional == 0 { return nil }
+    return entry.matchedLength == ImageFormat.none || Int(entry.matchedLength) == length ? entry : nil
   }
 }

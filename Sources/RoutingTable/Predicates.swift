@@ -237,3 +237,14 @@ func decode(_ raw: Bytes, into out: UnsafeMutablePointer<UInt8>) -> Int {
   }
   return end
 }
+
+/// `known` is in lower case and as long as `text`.
+@inline(__always)
+func sameIgnoringCase(_ text: Bytes, lowercase known: Bytes) -> Bool {
+  var index = 0
+  while index < text.count {
+    if unsafe lowercased(text.start[index]) != known.start[index] { return false }
+    index &+= 1
+  }
+  return true
+}

@@ -41,6 +41,12 @@ public struct RoutingImage {
     unsafe start(of: section).load(fromByteOffset: index * MemoryLayout<T>.stride, as: T.self)
   }
 
+  /// Where the record lies, for reading parts of it; the same of `index`.
+  @inline(__always)
+  func place<T: BitwiseCopyable>(_ section: ImageSection, _ index: Int, as type: T.Type) -> UnsafePointer<T> {
+    unsafe (start(of: section) + index &* MemoryLayout<T>.stride).assumingMemoryBound(to: T.self)
+  }
+
   @inline(__always)
   func checked<T: BitwiseCopyable>(_ section: ImageSection, _ index: Int, as type: T.Type) -> T {
     precondition(index >= 0 && index < count(of: section))

@@ -43,7 +43,7 @@ extension ImageVerifier {
   /// The cumulative weights are the sums, and the last is the total. Runs of rules do not overlap, which
   /// keeps the work linear.
   private mutating func checkWeights(of rule: RuleRecord, _ index: Int) throws(ImageError) {
-    try claim(weightedBackends: rule.backends, place(.rules, index, "backends"))
+    try claim(rule.backends, of: .weightedBackends, place(.rules, index, "backends"))
     var sum: UInt64 = 0
     for number in 0..<Int(rule.backends.count) {
       let backend = record(

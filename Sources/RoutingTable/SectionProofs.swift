@@ -2,10 +2,11 @@
 
 extension ImageVerifier {
   mutating func run() throws(ImageError) {
+    try checkEntries()
+    try checkAnchorTexts()
+    try checkVirtualHosts()
     try checkSockets()
     try checkListeners()
-    try checkVirtualHosts()
-    try checkEntries()
     try checkPredicates()
     try checkRules()
     try checkBackends()
@@ -25,7 +26,7 @@ extension ImageVerifier {
       try check(record.listeners, in: .listeners, place(.sockets, index, "listeners"))
       try check(record.tls, in: .tlsBindings, place(.sockets, index, "tls"))
       try check(
-        record.hosts, targets: record.listeners, place(.sockets, index, "hosts"))
+        record.hosts, leadsTo: .listeners, record.listeners, place(.sockets, index, "hosts"))
       for number in 0..<Int(record.listeners.count) {
         let listener = self.record(
           .listeners, Int(record.listeners.first) + number, as: ListenerRecord.self)
@@ -43,58 +44,7 @@ extension ImageVerifier {
       try check(index: record.socket, in: .sockets, place(.listeners, index, "socket"))
       try check(record.virtualHosts, in: .virtualHosts, place(.listeners, index, "virtualHosts"))
       try check(
-        record.hosts, targets: record.virtualHosts, place(.listeners, index, "hosts"))
-    }
-  }
-
-  /// The targets are within the run; the slots are a table in which every key can be found and every
-  /// search ends. Two tables that share slots are refused, which keeps the work linear.
-  private mutating func check(
-    _ table: HostTable, targets: Run, _ at: @autoclosure () -> String
-  ) throws(ImageError) {
-    func isTarget(_ target: UInt32) -> Bool {
-      target >= targets.first && target - targets.first < targets.count
-    }
-    try require(table.any == ImageFormat.none || isTarget(table.any), .badReference, "\(at()).any")
-    try require(table.hasWildcards <= 1, .badValue, "\(at()).hasWildcards")
-    try check(table.slots, in: .hostSlots, "\(at()).slots")
-    let capacity = Int(table.slots.count)
-    if capacity == 0 { return }
-    try require(capacity & (capacity - 1) == 0, .badValue, "\(at()).slots: \(capacity) of them")
-    try claim(hostSlots: table.slots, "\(at()).slots")
-    let first = Int(table.slots.first)
-    var empty = -1
-    for index in 0..<capacity
-    where record(.hostSlots, first + index, as: HostSlot.self).kind == HostSlotKind.empty {
-      empty = index
-      break
-    }
-    try require(empty >= 0, .badValue, "\(at()).slots: none is empty")
-    // From an empty slot round to it: a used slot may lie only as far behind its home as used slots do.
-    var used = 0
-    for step in 1...capacity {
-      let index = (empty + step) & (capacity - 1)
-      let slot = record(.hostSlots, first + index, as: HostSlot.self)
-      if slot.kind == HostSlotKind.empty {
-        used = 0
-        continue
-      }
-      let place = "hostSlots[\(first + index)]"
-      try require(slot.kind <= HostSlotKind.oneLabelWildcard, .badValue, "\(place).kind")
-      try require(isTarget(slot.target), .badReference, "\(place).target")
-      let key = StringRef(offset: slot.offset, length: UInt32(slot.length))
-      try require(
-        (1...ImageFormat.maximumHostLength).contains(Int(slot.length)), .badValue,
-        "\(place).length")
-      try check(text: key, .lowercase, "\(place).key")
-      var hash = HostHash()
-      // The formatter would take away the space behind `unsafe`.
-      // swift-format-ignore
-      for unsafe byte in unsafe text(key).reversed() { hash.add(byte) }
-      try require(hash.value == slot.hash, .badOrder, "\(place).hash")
-      let distance = (index - Int(hash.value)) & (capacity - 1)
-      try require(distance <= used, .badOrder, "\(place): not where its key is looked for")
-      used += 1
+        record.hosts, leadsTo: .virtualHosts, record.virtualHosts, place(.listeners, index, "hosts"))
     }
   }
 
@@ -108,16 +58,20 @@ extension ImageVerifier {
       try check(text: record.pattern, .visible, place(.virtualHosts, index, "pattern"))
       try check(index: record.listener, in: .listeners, place(.virtualHosts, index, "listener"))
       try check(record.entries, in: .entries, place(.virtualHosts, index, "entries"))
-      try check(record.nodes, in: .nodes, place(.virtualHosts, index, "nodes"))
-      try require(record.nodes.count > 0, .badValue, place(.virtualHosts, index, "nodes"))
-      if !trees.insert(TreeKey(entries: record.entries, nodes: record.nodes)).inserted { continue }
-      provedNodes += Int(record.nodes.count)
+      let tree = record.tree
+      try check(tree.nodes, in: .nodes, place(.virtualHosts, index, "nodes"))
+      try require(tree.nodes.count > 0, .badValue, place(.virtualHosts, index, "nodes"))
+      try check(tree.anchors, in: .anchors, place(.virtualHosts, index, "anchors"))
+      try require(tree.isWholeSegments <= 1, .badValue, place(.virtualHosts, index, "isWholeSegments"))
+      if !trees.insert(TreeKey(entries: record.entries, tree: tree)).inserted { continue }
+      provedNodes += Int(tree.nodes.count)
       try require(
         provedNodes <= count(of: .nodes), .badReference,
         "\(place(.virtualHosts, index, "nodes")): trees overlap")
-      for node in 0..<Int(record.nodes.count) {
-        try checkNode(Int(record.nodes.first) + node, of: record, descents: descents)
+      for node in 0..<Int(tree.nodes.count) {
+        try checkNode(Int(tree.nodes.first) + node, of: record, descents: descents)
       }
+      try checkAnchors(of: record, place(.virtualHosts, index, "anchors"))
     }
   }
 
@@ -131,7 +85,7 @@ extension ImageVerifier {
     try check(candidates: node.passing, of: host.entries, descents, place(.nodes, index, "passing"))
     let count = Int(node.childCount)
     if count == 0 { return }
-    let limit = Int(host.nodes.first) + Int(host.nodes.count)
+    let limit = Int(host.tree.nodes.first) + Int(host.tree.nodes.count)
     try require(count <= 256, .badValue, place(.nodes, index, "childCount"))
     // Behind their parent: no cycle can be.
     try require(
@@ -234,5 +188,5 @@ extension ImageVerifier {
 
 private struct TreeKey: Hashable {
   var entries: Run
-  var nodes: Run
+  var tree: TreeRecord
 }
