@@ -10,9 +10,12 @@ SWIFT_FLAGS := --explicit-target-dependency-import-check error
 PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 VENV := .venv
 RELEASE := .build/release
+# What the data plane is tested on; ENGINES=epoll where the system refuses io_uring.
+ENGINES ?= uring epoll
 
 BUILD_PACKAGES := libssl-dev libnghttp2-dev libyaml-dev libre2-dev libsqlite3-dev libstdc++-12-dev pkg-config
 BENCH_PACKAGES := gcc libc6-dev nginx haproxy wrk nghttp2-client nghttp2-proxy openssl python3 python3-venv
+RATCHET_PACKAGES := gcc libc6-dev valgrind binutils nghttp2-client openssl python3
 RUN_PACKAGES := curl nghttp2-client openssl python3 python3-venv
 
 .PHONY: help
@@ -31,12 +34,19 @@ build: build-packages ## The three programs, in release
 test: unit e2e ## Every test: Swift's, then end to end
 
 .PHONY: unit
-unit: build-packages ## Swift's tests
-	swift test --parallel $(SWIFT_FLAGS)
+unit: build-packages ## Swift's tests, those of the data plane on both engines
+	SLUICE_ENGINE=$(firstword $(ENGINES)) swift test --parallel $(SWIFT_FLAGS)
+	@for engine in $(wordlist 2,9,$(ENGINES)); do \
+	  echo "data plane on $$engine"; \
+	  SLUICE_ENGINE=$$engine swift test --parallel --skip-build $(SWIFT_FLAGS) --filter DataPlaneTests; \
+	done
 
 .PHONY: e2e
-e2e: run-packages build $(VENV)/tests ## End-to-end tests of the release programs; ARGS='-k grpc' chooses
-	SLUICE_BIN_DIR=$(abspath $(RELEASE)) $(VENV)/bin/pytest Tests/EndToEndTests $(ARGS)
+e2e: run-packages build $(VENV)/tests ## End-to-end tests of the release programs, on both engines; ARGS='-k grpc' chooses
+	@for engine in $(ENGINES); do \
+	  echo "end to end on $$engine"; \
+	  SLUICE_ENGINE=$$engine SLUICE_BIN_DIR=$(abspath $(RELEASE)) $(VENV)/bin/pytest Tests/EndToEndTests $(ARGS); \
+	done
 
 .PHONY: golden
 golden: build-packages ## Write the golden cases of the controller anew; it fails when one changed: read the difference
@@ -45,6 +55,10 @@ golden: build-packages ## Write the golden cases of the controller anew; it fail
 .PHONY: bench
 bench: bench-packages build $(VENV)/bench ## Beside nginx, HAProxy and Envoy, into docs/benchmarks; ARGS='--quick' is short
 	@$(VENV)/bin/python Benchmarks/run.py --programs $(RELEASE) $(ARGS)
+
+.PHONY: ratchet
+ratchet: ratchet-packages build ## Instructions, allocations and reference counts of a request against Benchmarks/ratchet.json
+	@$(PYTHON) Benchmarks/callgrind.py --programs $(RELEASE) --check Benchmarks/ratchet.json
 
 .PHONY: fuzz
 fuzz: build-packages ## Fuzz what reads bytes from outside, SECONDS=60 each target; ARGS=RoutingTable chooses
@@ -69,7 +83,7 @@ clean: ## Remove what was built and installed here
 
 # What the targets above need.
 
-.PHONY: build-packages run-packages bench-packages
+.PHONY: build-packages run-packages bench-packages ratchet-packages
 build-packages:
 	@scripts/install-packages $(BUILD_PACKAGES)
 
@@ -78,6 +92,9 @@ run-packages:
 
 bench-packages:
 	@scripts/install-packages $(BUILD_PACKAGES) $(BENCH_PACKAGES)
+
+ratchet-packages:
+	@scripts/install-packages $(BUILD_PACKAGES) $(RATCHET_PACKAGES)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -243,7 +243,8 @@ func consumeData(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32, _ cou
   unsafe stream.pointee.unconsumed &-= given
   unsafe _ = nghttp2_session_consume(state.pointee.session, id, given)
   unsafe stream.pointee.givenBack &+= given
-  if unsafe stream.pointee.givenBack >= Int(max(stream.pointee.window, state.pointee.limits.pointee.streamWindow)) &* 4 {
+  if unsafe stream.pointee.givenBack >= Int(max(stream.pointee.window, state.pointee.limits.pointee.streamWindow)) &* 4
+  {
     unsafe growWindow(state, stream)
   }
 }

@@ -123,9 +123,8 @@ internal import Glibc
     if tail == published { return }
     published = tail
     // SAFETY: `resv` of the first place is where the kernel reads the tail (io_uring_buf_ring).
-    unsafe UnsafeMutableRawPointer(places).advanced(by: Self.tailOffset).withMemoryRebound(to: UInt16.self, capacity: 1) {
-      unsafe clinux_store_release_u16($0, tail)
-    }
+    let word = unsafe UnsafeMutableRawPointer(places) + Self.tailOffset
+    unsafe clinux_store_release_u16(word.assumingMemoryBound(to: UInt16.self), tail)
   }
 
   private static let tailOffset = 14

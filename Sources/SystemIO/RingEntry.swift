@@ -142,5 +142,7 @@ struct RingTag: Equatable {
 
   /// Whether the owner of the slot is still the one that it was submitted for.
   @inline(__always)
-  func isOf(_ generation: UInt32) -> Bool { UInt32(truncatingIfNeeded: word >> 32) & 0xff_ffff == generation & 0xff_ffff }
+  func isOf(_ generation: UInt32) -> Bool {
+    (UInt32(truncatingIfNeeded: word >> 32) ^ generation) & 0xff_ffff == 0
+  }
 }

@@ -487,7 +487,8 @@ extension UringEngine {
         change(index)
         return false
       }
-      if case .done(let n) = unsafe System.receive(index, scratch, 1, flags: Int32(MSG_PEEK)), n > 0 { hasUnread = true }
+      let peek = unsafe System.receive(index, scratch, 1, flags: Int32(MSG_PEEK))
+      if case .done(let n) = peek, n > 0 { hasUnread = true }
     }
     if hasUnread {
       if flags.contains(.receiving) || flags.contains(.sendFailedGiven) { return false }

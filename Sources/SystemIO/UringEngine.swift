@@ -344,8 +344,8 @@ internal import Glibc
   public mutating func startReceiving(_ socket: Socket) {
     guard let slot = unsafe slot(of: socket) else { return }
     unsafe slot.pointee.flags.insert(.receiving)
-    let hasWaiting = unsafe !slot.pointee.arrived.isEmpty || !slot.pointee.flags.isDisjoint(with: [.peerEnded, .readable])
-    if hasWaiting { enqueue(socket.index) }
+    let waits = unsafe !slot.pointee.flags.isDisjoint(with: [.peerEnded, .readable])
+    if unsafe waits || !slot.pointee.arrived.isEmpty { enqueue(socket.index) }
     if unsafe !slot.pointee.flags.contains(.receiveArmed) { change(socket.index) }
   }
 

@@ -11,7 +11,11 @@ import Testing
 final class TestFleet {
   let fleet: Fleet
 
+  /// On the engine that SLUICE_ENGINE names: the Makefile runs these tests on each.
   init(_ source: TableSource, options: DataPlaneOptions = DataPlaneOptions(workers: 1)) throws {
+    var options = options
+    let name = unsafe getenv("SLUICE_ENGINE").map { unsafe String(cString: $0) } ?? "epoll"
+    options.engine = try #require(DataPlaneOptions.Engine(rawValue: name))
     fleet = try Fleet(options: options)
     try fleet.start()
     try publish(source)

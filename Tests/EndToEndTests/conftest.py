@@ -12,11 +12,17 @@ from harness import behaviours  # noqa: E402
 from harness.backends import H1Backend, H2Backend  # noqa: E402
 from harness.certificates import Certificate  # noqa: E402
 from harness.clients import H1Client, H2Client  # noqa: E402
+from harness.io_uring import refusal  # noqa: E402
 from harness.objects import (  # noqa: E402
     forward, gateway, grpc_route, http_listener, http_route, https_listener, service)
-from harness.process import SluiceProcess  # noqa: E402
+from harness.process import SluiceProcess, engine  # noqa: E402
 
 _numbers = itertools.count(1)
+
+
+def pytest_sessionstart(session):
+    if engine() == "uring" and refusal() and not hasattr(session.config, "workerinput"):
+        pytest.exit(f"the system refuses io_uring ({refusal()}); make test ENGINES=epoll leaves it out", returncode=1)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -120,6 +120,8 @@ struct ConnectionTests {
     let client = try Endpoint(server: false, limits: limits)
     let server = try Endpoint(server: true, limits: limits)
     let id = client.request("POST", end: false)
+    // The client has to know the window before it sends.
+    pump(client, server)
     // Four windows of 1000, of 2000 and of 4000 bytes, and not quite four of 8000.
     client.write(id, String(repeating: "x", count: 30_000))
     pump(client, server)
@@ -129,7 +131,7 @@ struct ConnectionTests {
     pump(client, server)
     // Half a window may not have been announced yet.
     let further = server.received - 30_000
-    #expect((expected / 2...expected).contains(further))
+    #expect(further >= expected / 2 && further <= expected, "\(further)")
   }
 
   /// One stream's data goes out after the other's; one that goes away in between takes no other along.

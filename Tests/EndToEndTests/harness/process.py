@@ -128,7 +128,8 @@ def engine():
 class SluiceProcess:
     """`sluice run` on a loopback address of its own, where its backends may listen too."""
 
-    def __init__(self, arguments=(), workers=2, port_map=None, environment=None, backends=("hoopgateway",)):
+    def __init__(self, arguments=(), workers=2, port_map=None, environment=None, backends=("hoopgateway",),
+                 preexec=None):
         self.loopback = LoopbackAddress()
         self.address = str(self.loopback)
         # A unix socket's path is short, and pytest's folders are not.
@@ -136,6 +137,7 @@ class SluiceProcess:
         self.data = self.directory / "data"
         self.port_map = PORT_MAP if port_map is None else port_map
         self.environment = environment or {}
+        self.preexec = preexec
         self.arguments = [
             str(binaries() / "sluice"), "run", "--data-dir", str(self.data), "--api", f"{self.address}:6180",
             "--bind", self.address, "--workers", str(workers), "--drain-timeout", "5s", "--engine", engine()]
@@ -155,7 +157,7 @@ class SluiceProcess:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 self.arguments, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                env={**os.environ, **self.environment}, start_new_session=True)
+                env={**os.environ, **self.environment}, start_new_session=True, preexec_fn=self.preexec)
         if wait:
             self.wait_ready()
         return self
