@@ -7,8 +7,18 @@ import TLS
 /// One socket, downstream (a client's) or upstream (to an endpoint).
 ///
 /// A trivial struct in the worker's slot table, indexed by descriptor number, so that a connection costs no
-/// allocation and no reference counting. Its life: `accepted` or `connecting`, then a TLS handshake where the
-/// socket asks for one, then `http1`, `http2` or `tunnel`; the engine lets the last bytes out after that.
+/// allocation and no reference counting. Its life, by the functions that move it on:
+///
+///     accepted ─▶ openDownstreamConnection ─▶ detecting ──detect──▶ http1 ──beginTunnel──▶ tunnel
+///                                  └─ TLS ─▶ handshaking ─handshakeDone─┤                      │
+///                                                                       └─▶ http2              │
+///     openUpstream ─▶ connecting ──upstreamConnected──▶ http1 (pooled, leased) or http2        │
+///                                                                                              ▼
+///     peerEnded, failed, a deadline, a limit, drain ─▶ closeWhenDrained (what was sent goes out first)
+///                                                      or closeConnection (at once) ─▶ forgetConnection
+///
+/// An exchange on it begins in `beginRequest` and ends in `endExchange`, `abortExchange` or `clientCancelled`:
+/// see `Stream`.
 struct Connection {
   enum Role: UInt8 {
     case free

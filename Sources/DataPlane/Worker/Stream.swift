@@ -2,8 +2,15 @@ import RoutingTable
 
 /// One request and its response, whatever the protocols on both sides; a trivial struct in the worker's slab.
 ///
-/// Its life: `begin` (head read, route found) → `waiting` for an upstream connection where none is at hand →
-/// `exchanging` → ended, when both the request and the response are complete or one side has failed.
+/// Its life, by the functions that move it on:
+///
+///     newStream ─▶ beginRequest ─▶ forward ─▶ sendRequest ─┬─▶ lease, writeHead    (HTTP/1.1, a connection at hand)
+///                       │                                  ├─▶ submit              (HTTP/2, the same)
+///                       ├─▶ redirect                       └─▶ keepHead, openUpstream ─▶ upstreamConnected
+///                       └─▶ reply (404, 503, …)
+///     request:   forwardRequestBody … endRequest
+///     response:  forwardInterim … forwardResponse, forwardResponseBody … endResponse ─▶ endExchange ─▶ freeStream
+///     otherwise: connectFailed, upstreamLost (another endpoint, or reply), timedOut, abortExchange, clientCancelled
 struct Stream {
   struct Flags: OptionSet {
     let rawValue: UInt32
