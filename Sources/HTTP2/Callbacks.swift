@@ -232,9 +232,33 @@ private func didReceiveData(
     return
   }
   unsafe stream.pointee.unconsumed &+= count
+  if unsafe joinData(state.pointee.inbox, stream, bytes, count) { return }
   let event = unsafe InboxState.append(state.pointee.inbox, .data, id, stream)
   unsafe event.pointee.bytes = Bytes(start: bytes, count: count)
 }
+
+/// Frames of one stream that follow each other become one event: a body that came with one read goes out with one
+/// send. Their bytes are moved together over the frame header in between, which the library has read.
+private func joinData(
+  _ inbox: UnsafeMutablePointer<InboxState>, _ stream: UnsafeMutablePointer<StreamState>,
+  _ bytes: UnsafePointer<UInt8>, _ count: Int
+) -> Bool {
+  guard unsafe inbox.pointee.eventCount > 0 else { return false }
+  let last = unsafe inbox.pointee.events + (inbox.pointee.eventCount - 1)
+  guard unsafe last.pointee.kind == .data && last.pointee.stream == stream else { return false }
+  let held = unsafe last.pointee.bytes
+  let end = unsafe held.start + held.count
+  // A frame header and perhaps padding lie in between, where both are of one `receive`.
+  let gap = unsafe bytes - end
+  guard gap >= 0 && gap <= largestGap else { return false }
+  // SAFETY: `receive` lets its bytes be moved, and what lies between was read.
+  unsafe memmove(UnsafeMutablePointer(mutating: end), bytes, count)
+  unsafe last.pointee.bytes = Bytes(start: held.start, count: held.count + count)
+  return true
+}
+
+/// Two paddings with a frame header (RFC 9113 section 6.1).
+private let largestGap = 255 + 9 + 1
 
 private func didReceiveEnd(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32) {
   guard let stream = unsafe findStream(state, id), unsafe stream.pointee.isAnnounced else { return }

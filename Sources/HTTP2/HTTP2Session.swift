@@ -29,9 +29,10 @@ public struct HTTP2Session {
 
   // MARK: Bytes
 
-  /// Reads `count` bytes from the peer and appends what they mean to the inbox. Some errors of the connection
+  /// Reads `count` bytes from the peer and appends what they mean to the inbox, whose events view them; what was
+  /// read may be moved to bring bodies together. Some errors of the connection
   /// show only in `status` after the next `drain`.
-  public func receive(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> HTTP2Result {
+  public func receive(_ bytes: UnsafeMutablePointer<UInt8>, _ count: Int) -> HTTP2Result {
     unsafe receiveBytes(state, bytes, count)
   }
 

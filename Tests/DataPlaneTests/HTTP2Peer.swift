@@ -61,9 +61,9 @@ final class HTTP2Peer {
   func wait(_ isDone: (HTTP2Peer) -> Bool) -> Bool {
     flush()
     while !isDone(self) {
-      let some = connection.receiveSome()
+      var some = connection.receiveSome()
       if some.isEmpty { return isDone(self) }
-      _ = unsafe some.withUnsafeBufferPointer { unsafe session.receive($0.baseAddress!, $0.count) }
+      _ = unsafe some.withUnsafeMutableBufferPointer { unsafe session.receive($0.baseAddress!, $0.count) }
       collect()
       flush()
     }

@@ -134,6 +134,24 @@ struct ConnectionTests {
     #expect(further >= expected / 2 && further <= expected, "\(further)")
   }
 
+  /// DATA frames of one stream that follow each other are one event, whatever their padding; those of another stream
+  /// in between part them. In pieces of any size the bodies are the same.
+  @Test(arguments: [Int.max, 1, 7, 40]) func dataThatFollowsIsJoined(piece: Int) throws {
+    let server = try Endpoint(server: true)
+    let padded: UInt8 = 0x8
+    #expect(
+      server.receive(Raw.start + Raw.headers(1, Raw.get, end: false) + Raw.headers(3, Raw.get, end: false)) == .ok)
+    let frames =
+      Raw.frame(0, 0, 1, Array("one ".utf8)) + Raw.frame(0, padded, 1, [3] + Array("two ".utf8) + [0, 0, 0])
+      + Raw.frame(0, padded, 1, [255] + Array("three ".utf8) + [UInt8](repeating: 0, count: 255))
+      + Raw.frame(0, 0, 3, Array("other ".utf8)) + Raw.frame(0, 0, 1, Array("four".utf8))
+      + Raw.frame(0, 1, 3, Array("stream".utf8))
+    #expect(server.receive(frames, piece: piece) == .ok)
+    #expect(server.body(1) == "one two three four" && server.body(3) == "other stream")
+    #expect(server.events(.data).last?.endStream == true || server.events(.endStream).map(\.stream) == [3])
+    if piece == .max { #expect(server.events(.data).map(\.stream) == [1, 3, 1, 3]) }
+  }
+
   /// One stream's data goes out after the other's; one that goes away in between takes no other along.
   @Test(arguments: 0..<5) func streamsWithDataTakeTurns(broken: Int) throws {
     let client = try Endpoint(server: false)

@@ -57,7 +57,7 @@ final class Endpoint {
       let end = start + min(piece, bytes.count - start)
       var part = Array(bytes[start..<end])
       let result = unsafe part.withUnsafeMutableBufferPointer { buffer in
-        let result = unsafe session.receive(UnsafePointer(buffer.baseAddress!), buffer.count)
+        let result = unsafe session.receive(buffer.baseAddress!, buffer.count)
         collect()
         for index in buffer.indices { unsafe buffer[index] = 0xaa }
         return result

@@ -11,7 +11,8 @@ extension Worker where Engine: ~Copyable {
     guard let session = connection[].session else { return }
     inbox.reset()
     inbox.setNow(milliseconds: nowMilliseconds)
-    let result = unsafe session.receive(bytes.start, bytes.count)
+    // SAFETY: input lies in buffers of the engine, of the worker or of a stash, and nobody reads it again.
+    let result = unsafe session.receive(UnsafeMutablePointer(mutating: bytes.start), bytes.count)
     sessionEvents(index)
     guard isAlive(index, handle) else { return }
     markDirty(index)
