@@ -7,23 +7,11 @@ extension EpollEngine {
   // MARK: The ready queues
 
   mutating func enqueue(_ index: Int32) {
-    let slot = unsafe slots + Int(index)
     // The current slot is looked at again before the queue is.
-    if unsafe slot.pointee.isQueued || index == current { return }
-    unsafe slot.pointee.isQueued = true
-    unsafe slot.pointee.nextReady = -1
-    if readyLast >= 0 { unsafe slots[Int(readyLast)].nextReady = index } else { readyFirst = index }
-    readyLast = index
+    if index != current { unsafe ready.append(index, slots) }
   }
 
-  private mutating func enqueueLater(_ index: Int32) {
-    let slot = unsafe slots + Int(index)
-    if unsafe slot.pointee.isQueued { return }
-    unsafe slot.pointee.isQueued = true
-    unsafe slot.pointee.nextReady = -1
-    if laterLast >= 0 { unsafe slots[Int(laterLast)].nextReady = index } else { laterFirst = index }
-    laterLast = index
-  }
+  private mutating func enqueueLater(_ index: Int32) { unsafe later.append(index, slots) }
 
   private mutating func beginTurn() {
     if current >= 0 {
@@ -31,16 +19,7 @@ extension EpollEngine {
       current = -1
       enqueue(left)
     }
-    if laterFirst >= 0 {
-      if readyLast >= 0 {
-        unsafe slots[Int(readyLast)].nextReady = laterFirst
-      } else {
-        readyFirst = laterFirst
-      }
-      readyLast = laterLast
-      laterFirst = -1
-      laterLast = -1
-    }
+    unsafe ready.take(&later, slots)
     turn &+= 1
   }
 
@@ -48,7 +27,7 @@ extension EpollEngine {
 
   public mutating func wait(untilNanoseconds deadline: UInt64) {
     beginTurn()
-    let timeout = readyFirst >= 0 ? 0 : milliseconds(until: deadline)
+    let timeout = !ready.isEmpty ? 0 : milliseconds(until: deadline)
     let count = unsafe epoll_wait(epoll, events, Int32(Self.eventsPerTurn), timeout)
     var i: Int32 = 0
     while i < count {
@@ -122,12 +101,8 @@ extension EpollEngine {
   public mutating func next(_ event: inout IOEvent) -> Bool {
     while true {
       if current < 0 {
-        current = readyFirst
+        current = unsafe ready.popFirst(slots)
         if current < 0 { return false }
-        let slot = unsafe slots + Int(current)
-        readyFirst = unsafe slot.pointee.nextReady
-        if readyFirst < 0 { readyLast = -1 }
-        unsafe slot.pointee.isQueued = false
       }
       let gaveEvent =
         switch unsafe slots[Int(current)].kind {

@@ -31,11 +31,9 @@ internal import Glibc
   var turn: UInt32 = 0
   /// The slot that gave the last event and may have more; -1: none.
   var current: Int32 = -1
-  var readyFirst: Int32 = -1
-  var readyLast: Int32 = -1
+  var ready = SlotQueue<EpollSlot>()
   /// Slots that have had their share of this turn.
-  var laterFirst: Int32 = -1
-  var laterLast: Int32 = -1
+  var later = SlotQueue<EpollSlot>()
   public internal(set) var closingCount = 0
 
   public init(options: EngineOptions) throws(SystemError) {

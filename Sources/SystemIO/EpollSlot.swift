@@ -1,6 +1,6 @@
 /// What the engine knows of one descriptor: half a cache line, found by the descriptor's number.
 /// All zero is a free slot.
-@safe struct EpollSlot {
+@safe struct EpollSlot: QueuedSlot {
   enum Kind: UInt8 {
     case free, listener, stream
     /// Let go of by its owner; the engine drains and closes it.

@@ -8,29 +8,16 @@ extension UringEngine {
 
   public mutating func wait(untilNanoseconds deadline: UInt64) {
     releaseCurrent()
-    beginTurn()
+    unsafe ready.take(&later, slots)
+    turn &+= 1
     if hasShutdownsDue { shutDownAll() }
     reconcileAll()
     buffers.offer()
     let scanned = ring.tail
-    ring.enter(waits: true, nanoseconds: readyFirst >= 0 ? 0 : timeout(until: deadline))
+    ring.enter(waits: true, nanoseconds: !ready.isEmpty ? 0 : timeout(until: deadline))
     endBatch(scanned)
     if ring.hasOverflow { takeOverflow() }
     if timers.count > 0 { expireTimers() }
-  }
-
-  private mutating func beginTurn() {
-    if laterFirst >= 0 {
-      if readyLast >= 0 {
-        unsafe slots[Int(readyLast)].nextReady = laterFirst
-      } else {
-        readyFirst = laterFirst
-      }
-      readyLast = laterLast
-      laterFirst = -1
-      laterLast = -1
-    }
-    turn &+= 1
   }
 
   /// Nanoseconds from now; nil: for ever.
@@ -149,23 +136,9 @@ extension UringEngine {
 
   // MARK: The ready queues
 
-  mutating func enqueue(_ index: Int32) {
-    let slot = unsafe slots + Int(index)
-    if unsafe slot.pointee.isQueued { return }
-    unsafe slot.pointee.isQueued = true
-    unsafe slot.pointee.nextReady = -1
-    if readyLast >= 0 { unsafe slots[Int(readyLast)].nextReady = index } else { readyFirst = index }
-    readyLast = index
-  }
+  mutating func enqueue(_ index: Int32) { unsafe ready.append(index, slots) }
 
-  private mutating func enqueueLater(_ index: Int32) {
-    let slot = unsafe slots + Int(index)
-    if unsafe slot.pointee.isQueued { return }
-    unsafe slot.pointee.isQueued = true
-    unsafe slot.pointee.nextReady = -1
-    if laterLast >= 0 { unsafe slots[Int(laterLast)].nextReady = index } else { laterFirst = index }
-    laterLast = index
-  }
+  private mutating func enqueueLater(_ index: Int32) { unsafe later.append(index, slots) }
 
   /// Whether the slot may have another event of the costly kind in this turn.
   @inline(__always)
@@ -190,15 +163,11 @@ extension UringEngine {
         return true
       }
     }
-    while readyFirst >= 0 {
-      let index = readyFirst
-      let slot = unsafe slots + Int(index)
-      readyFirst = unsafe slot.pointee.nextReady
-      if readyFirst < 0 { readyLast = -1 }
-      unsafe slot.pointee.isQueued = false
+    while true {
+      let index = unsafe ready.popFirst(slots)
+      if index < 0 { return false }
       if stepReady(index, &event) { return true }
     }
-    return false
   }
 
   /// The bytes of the last event are not looked at any more.

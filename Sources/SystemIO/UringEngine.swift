@@ -66,11 +66,9 @@ internal import Glibc
   var current: UInt16?
   var isCurrentPinned = false
   /// Slots with events that are no completions.
-  var readyFirst: Int32 = -1
-  var readyLast: Int32 = -1
+  var ready = SlotQueue<UringSlot>()
   /// Slots that have had their share of this turn.
-  var laterFirst: Int32 = -1
-  var laterLast: Int32 = -1
+  var later = SlotQueue<UringSlot>()
   /// Whether a half-close waits for the batch to be handed over.
   var hasShutdownsDue = false
   var isWoken = false

@@ -1,6 +1,6 @@
 /// What the engine knows of one descriptor: a cache line, found by the descriptor's number. All
 /// zero is a free slot.
-@safe struct UringSlot {
+@safe struct UringSlot: QueuedSlot {
   enum Kind: UInt8 {
     case free, listener, stream
     /// Let go of by its owner; the engine drains and closes it.

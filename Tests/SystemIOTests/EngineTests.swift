@@ -3,53 +3,42 @@ import Glibc
 @testable import SystemIO
 import Testing
 
-@Suite struct EpollEngineTests {
-  private let suite = EngineSuite<EpollEngine>()
-
-  @Test func acceptsReceivesAndSends() throws { try suite.acceptsReceivesAndSends() }
-  @Test func keepsWhatTheKernelDoesNotTake() throws { try suite.keepsWhatTheKernelDoesNotTake() }
-  @Test func appendsBehindKeptBytes() throws { try suite.appendsBehindKeptBytes() }
-  @Test func leavesBytesInTheKernelWhileStopped() throws { try suite.leavesBytesInTheKernelWhileStopped() }
-  @Test func peerHalfClosesFirst() throws { try suite.peerHalfClosesFirst() }
-  @Test func halfClosesFirstAfterUnsentBytes() throws { try suite.halfClosesFirstAfterUnsentBytes() }
-  @Test func deliversBytesBeforeAReset() throws { try suite.deliversBytesBeforeAReset() }
-  @Test func deliversBytesBeforeAFailedSend() throws { try suite.deliversBytesBeforeAFailedSend() }
-  @Test func saysThatSendingIsDeadWhileStopped() throws { try suite.saysThatSendingIsDeadWhileStopped() }
-  @Test func failsWhenAUnixPeerGoes() throws { try suite.failsWhenAUnixPeerGoes() }
-  @Test func givesNothingStaleToANewOwner() throws { try suite.givesNothingStaleToANewOwner() }
-  @Test func connects() throws { try suite.connects() }
-  @Test func reportsRefusedConnections() throws { try suite.reportsRefusedConnections() }
-  @Test func wakesFromAnotherThread() throws { try suite.wakesFromAnotherThread() }
-  @Test func waitsUntilTheDeadline() throws { try suite.waitsUntilTheDeadline() }
-  @Test func sharesATurnFairly() throws { try suite.sharesATurnFairly() }
-  @Test func closesWhenDrained() throws { try suite.closesWhenDrained() }
-  @Test func boundsTheTimeOfClosing() throws { try suite.boundsTheTimeOfClosing() }
-
-  @Test(arguments: 1...8 as ClosedRange<UInt64>)
-  func carriesEverythingUnderRandomUse(seed: UInt64) throws {
-    try suite.carriesEverythingUnderRandomUse(seed: seed)
+extension EngineSuite where Engine: ~Copyable {
+  /// Those that need neither arguments nor a process of their own.
+  private static var checks: KeyValuePairs<String, (EngineSuite) throws -> Void> {
+    [
+      "acceptsReceivesAndSends": { try $0.acceptsReceivesAndSends() },
+      "keepsWhatTheKernelDoesNotTake": { try $0.keepsWhatTheKernelDoesNotTake() },
+      "appendsBehindKeptBytes": { try $0.appendsBehindKeptBytes() },
+      "leavesBytesInTheKernelWhileStopped": { try $0.leavesBytesInTheKernelWhileStopped() },
+      "peerHalfClosesFirst": { try $0.peerHalfClosesFirst() },
+      "halfClosesFirstAfterUnsentBytes": { try $0.halfClosesFirstAfterUnsentBytes() },
+      "deliversBytesBeforeAReset": { try $0.deliversBytesBeforeAReset() },
+      "deliversBytesBeforeAFailedSend": { try $0.deliversBytesBeforeAFailedSend() },
+      "saysThatSendingIsDeadWhileStopped": { try $0.saysThatSendingIsDeadWhileStopped() },
+      "failsWhenAUnixPeerGoes": { try $0.failsWhenAUnixPeerGoes() },
+      "givesNothingStaleToANewOwner": { try $0.givesNothingStaleToANewOwner() },
+      "connects": { try $0.connects() },
+      "reportsRefusedConnections": { try $0.reportsRefusedConnections() },
+      "wakesFromAnotherThread": { try $0.wakesFromAnotherThread() },
+      "waitsUntilTheDeadline": { try $0.waitsUntilTheDeadline() },
+      "sharesATurnFairly": { try $0.sharesATurnFairly() },
+      "closesWhenDrained": { try $0.closesWhenDrained() },
+      "boundsTheTimeOfClosing": { try $0.boundsTheTimeOfClosing() },
+    ]
   }
 
-  // The three below change what the whole process may open, and so run in one of their own.
-
-  @Test func survivesRunningOutOfDescriptors() async {
-    await #expect(processExitsWith: .success) { try Exhaustion<EpollEngine>.runOut() }
+  static func check(_ name: String) throws {
+    let check = try #require(checks.first { $0.key == name })
+    try check.value(EngineSuite())
   }
 
-  @Test func restsWithoutAReserve() async {
-    await #expect(processExitsWith: .success) { try Exhaustion<EpollEngine>.rest() }
-  }
-
-  @Test func carriesThousandsOfSockets() async {
-    await #expect(processExitsWith: .success) { try Exhaustion<EpollEngine>.thousands() }
-  }
-
-  @Test func adoptsNothingAboveTheSlotLimit() throws {
+  static func adoptsNothingAboveTheSlotLimit() throws {
     let (descriptor, peer) = Sockets.pair()
     var options = EngineOptions()
     options.slotLimit = Int(descriptor)
     // Whether the engine's own descriptors fit is up to what else is open just now.
-    guard let d = try? Driver<EpollEngine>(options) else {
+    guard let d = try? Driver<Engine>(options) else {
       _ = close(descriptor)
       return
     }
@@ -58,62 +47,62 @@ import Testing
     #expect(peer.write("x") == 1)
     #expect(close(descriptor) == 0)
   }
+
+  static var names: [String] { checks.map(\.key) }
 }
 
-@Suite(.enabled(if: Uring.isAvailable, "the system refuses io_uring")) struct UringEngineTests {
-  private let suite = EngineSuite<UringEngine>()
+/// Every check on every engine. Those that change what the whole process may open run in one of their own.
+@Suite struct EngineTests {
+  @Suite struct Epoll {
+    @Test(arguments: EngineSuite<EpollEngine>.names)
+    func keepsThePort(name: String) throws { try EngineSuite<EpollEngine>.check(name) }
 
-  @Test func acceptsReceivesAndSends() throws { try suite.acceptsReceivesAndSends() }
-  @Test func keepsWhatTheKernelDoesNotTake() throws { try suite.keepsWhatTheKernelDoesNotTake() }
-  @Test func appendsBehindKeptBytes() throws { try suite.appendsBehindKeptBytes() }
-  @Test func leavesBytesInTheKernelWhileStopped() throws { try suite.leavesBytesInTheKernelWhileStopped() }
-  @Test func peerHalfClosesFirst() throws { try suite.peerHalfClosesFirst() }
-  @Test func halfClosesFirstAfterUnsentBytes() throws { try suite.halfClosesFirstAfterUnsentBytes() }
-  @Test func deliversBytesBeforeAReset() throws { try suite.deliversBytesBeforeAReset() }
-  @Test func deliversBytesBeforeAFailedSend() throws { try suite.deliversBytesBeforeAFailedSend() }
-  @Test func saysThatSendingIsDeadWhileStopped() throws { try suite.saysThatSendingIsDeadWhileStopped() }
-  @Test func failsWhenAUnixPeerGoes() throws { try suite.failsWhenAUnixPeerGoes() }
-  @Test func givesNothingStaleToANewOwner() throws { try suite.givesNothingStaleToANewOwner() }
-  @Test func connects() throws { try suite.connects() }
-  @Test func reportsRefusedConnections() throws { try suite.reportsRefusedConnections() }
-  @Test func wakesFromAnotherThread() throws { try suite.wakesFromAnotherThread() }
-  @Test func waitsUntilTheDeadline() throws { try suite.waitsUntilTheDeadline() }
-  @Test func sharesATurnFairly() throws { try suite.sharesATurnFairly() }
-  @Test func closesWhenDrained() throws { try suite.closesWhenDrained() }
-  @Test func boundsTheTimeOfClosing() throws { try suite.boundsTheTimeOfClosing() }
-
-  @Test(arguments: 1...8 as ClosedRange<UInt64>)
-  func carriesEverythingUnderRandomUse(seed: UInt64) throws {
-    try suite.carriesEverythingUnderRandomUse(seed: seed)
-  }
-
-  // The three below change what the whole process may open, and so run in one of their own.
-
-  @Test func survivesRunningOutOfDescriptors() async {
-    await #expect(processExitsWith: .success) { try Exhaustion<UringEngine>.runOut() }
-  }
-
-  @Test func restsWithoutAReserve() async {
-    await #expect(processExitsWith: .success) { try Exhaustion<UringEngine>.rest() }
-  }
-
-  @Test func carriesThousandsOfSockets() async {
-    await #expect(processExitsWith: .success) { try Exhaustion<UringEngine>.thousands() }
-  }
-
-  @Test func adoptsNothingAboveTheSlotLimit() throws {
-    let (descriptor, peer) = Sockets.pair()
-    var options = EngineOptions()
-    options.slotLimit = Int(descriptor)
-    // Whether the engine's own descriptors fit is up to what else is open just now.
-    guard let d = try? Driver<UringEngine>(options) else {
-      _ = close(descriptor)
-      return
+    @Test(arguments: 1...8 as ClosedRange<UInt64>)
+    func carriesEverythingUnderRandomUse(seed: UInt64) throws {
+      try EngineSuite<EpollEngine>().carriesEverythingUnderRandomUse(seed: seed)
     }
-    #expect(d.engine.adopt(descriptor) == nil)
-    // It is still ours.
-    #expect(peer.write("x") == 1)
-    #expect(close(descriptor) == 0)
+
+    @Test func adoptsNothingAboveTheSlotLimit() throws {
+      try EngineSuite<EpollEngine>.adoptsNothingAboveTheSlotLimit()
+    }
+
+    @Test func survivesRunningOutOfDescriptors() async {
+      await #expect(processExitsWith: .success) { try Exhaustion<EpollEngine>.runOut() }
+    }
+
+    @Test func restsWithoutAReserve() async {
+      await #expect(processExitsWith: .success) { try Exhaustion<EpollEngine>.rest() }
+    }
+
+    @Test func carriesThousandsOfSockets() async {
+      await #expect(processExitsWith: .success) { try Exhaustion<EpollEngine>.thousands() }
+    }
+  }
+
+  @Suite(.enabled(if: Uring.isAvailable, "the system refuses io_uring")) struct IOUring {
+    @Test(arguments: EngineSuite<UringEngine>.names)
+    func keepsThePort(name: String) throws { try EngineSuite<UringEngine>.check(name) }
+
+    @Test(arguments: 1...8 as ClosedRange<UInt64>)
+    func carriesEverythingUnderRandomUse(seed: UInt64) throws {
+      try EngineSuite<UringEngine>().carriesEverythingUnderRandomUse(seed: seed)
+    }
+
+    @Test func adoptsNothingAboveTheSlotLimit() throws {
+      try EngineSuite<UringEngine>.adoptsNothingAboveTheSlotLimit()
+    }
+
+    @Test func survivesRunningOutOfDescriptors() async {
+      await #expect(processExitsWith: .success) { try Exhaustion<UringEngine>.runOut() }
+    }
+
+    @Test func restsWithoutAReserve() async {
+      await #expect(processExitsWith: .success) { try Exhaustion<UringEngine>.rest() }
+    }
+
+    @Test func carriesThousandsOfSockets() async {
+      await #expect(processExitsWith: .success) { try Exhaustion<UringEngine>.thousands() }
+    }
   }
 }
 
