@@ -1,5 +1,6 @@
 """The cheap backends and the relay: C programs that are compiled into the run's folder."""
 
+import contextlib
 import os
 import subprocess
 
@@ -41,6 +42,18 @@ class Backends:
             if name not in self._running or self._running[name].poll() is not None:
                 self._running[name] = self._processes.start(command, name, core=LOAD_CORE)
                 self._processes.wait_for_port(self._running[name], int(command[1]))
+
+    @contextlib.contextmanager
+    def on_core(self, core):
+        """For a while on another core than the load generator's."""
+        try:
+            for process in self._running.values():
+                os.sched_setaffinity(process.pid, {core})
+            yield
+        finally:
+            for process in self._running.values():
+                if process.poll() is None:
+                    os.sched_setaffinity(process.pid, {LOAD_CORE})
 
 
 class Relay:

@@ -36,7 +36,7 @@ class Latency:
         rate = int(peak / 2)
         result.record["notes"] = [
             f"nginx's peak here, the best of three runs of wrk: {peak:,.0f} requests/s; every proxy got {rate:,} "
-            "requests/s. The time of a request counts from when it was due."]
+            "requests/s, those of each 250 µs together. The time of a request counts from when it was due."]
         tool = Native("rate_load", ("64", str(rate), "FOLDER/http1.request"))
         for name in names:
             try:

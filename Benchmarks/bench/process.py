@@ -1,5 +1,6 @@
 """Starting, pinning, measuring and ending processes. Everything is ended by its own id."""
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -40,10 +41,23 @@ def pin(task, core, realtime):
         os.sched_setscheduler(task, os.SCHED_RR, os.sched_param(1))
 
 
-def pin_process(process, core, realtime):
-    """Ties every thread that a process has now to a core; later ones inherit it."""
+def pin_workers(process, core, realtime):
+    """Ties every thread that a process has now to a core, but for the first, which has its number; later ones
+    inherit it."""
     for task in os.listdir(f"/proc/{process}/task"):
-        pin(int(task), core, realtime)
+        if int(task) != process:
+            pin(int(task), core, realtime)
+
+
+@contextlib.contextmanager
+def harness_on(core):
+    """Keeps this thread, and what it starts without asking for a core, on one core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def children(process):

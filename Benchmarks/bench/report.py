@@ -29,11 +29,16 @@ TABLES = {
         [("bytes a connection", "bytes", "{:,.0f}"), ("connections", "connections", "{:,.0f}")]),
     "swap": (
         "Snapshot swap", "Time from when a request was due until its answer was there, in milliseconds; near: "
-        "under way within 50 ms of the moment when the changed route was seen to answer.",
-        [("swaps", "swaps", "{:.0f}"), ("near: max", "near_max", "{:.2f}"), ("near: p99.9", "near_p999", "{:.2f}"),
-         ("all: max", "swap_max", "{:.2f}"), ("all: p99.9", "swap_p999", "{:.2f}"),
-         ("no swaps: max", "quiet_max", "{:.2f}"), ("no swaps: p99.9", "quiet_p999", "{:.2f}"),
-         ("apply to answer", "answered", "{:.0f}")]),
+        "under way within 50 ms of the moment when the changed route was seen to answer; apply: from the start of "
+        "`sluice apply` until 50 ms after that moment; without: in as much time without swaps.",
+        [("swaps", "swaps", "{:.0f}"), ("near: requests", "near_count", "{:,.0f}"), ("max", "near_max", "{:.2f}"),
+         ("p99.9", "near_p999", "{:.2f}"), ("over 1 ms", "near_late", "{:.0f}"),
+         ("without: max", "near_quiet_max", "{:.2f}"), ("p99.9", "near_quiet_p999", "{:.2f}"),
+         ("over 1 ms", "near_quiet_late", "{:.0f}"),
+         ("apply: requests", "apply_count", "{:,.0f}"), ("max", "apply_max", "{:.2f}"),
+         ("p99.9", "apply_p999", "{:.2f}"), ("over 1 ms", "apply_late", "{:.0f}"),
+         ("without: max", "apply_quiet_max", "{:.2f}"), ("p99.9", "apply_quiet_p999", "{:.2f}"),
+         ("over 1 ms", "apply_quiet_late", "{:.0f}"), ("apply to answer", "answered", "{:.0f}")]),
     "workers": (
         "Two workers against one", None,
         [("µs a request", "total", "{:.1f}"), ("user", "user", "{:.1f}"), ("system", "system", "{:.1f}"),

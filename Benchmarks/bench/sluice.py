@@ -7,7 +7,7 @@ import subprocess
 from string import Template
 
 from . import machine
-from .process import PROXY_CORE, Failed, children, free_port, name_of, pin_process
+from .process import LOAD_CORE, PROXY_CORE, Failed, children, free_port, name_of, pin_workers
 
 MANIFEST = os.path.join(machine.ROOT, "Benchmarks", "config", "sluice.yaml")
 REQUEST = b"GET / HTTP/1.1\r\nHost: bench.example.org\r\nConnection: close\r\n\r\n"
@@ -23,8 +23,9 @@ def engines(programs):
 
 
 class Sluice:
-    """`engine`: uring or epoll. `core`: None lets the system choose. `manifests`: what to apply instead of the
-    benchmark's own."""
+    """`engine`: uring or epoll. `core`: of the worker threads; None lets the system choose. The control thread, the
+    controller and `sluice run` then run on the other core, at normal priority: no request waits for them.
+    `manifests`: what to apply besides the benchmark's own."""
 
     def __init__(self, processes, backends, certificate, programs, engine, folder, workers=1, core=PROXY_CORE,
                  manifests=None):
@@ -48,13 +49,14 @@ class Sluice:
                    "--drain-timeout", "1s"]
         for path in [manifest, *(manifests or [])]:
             command += ["-f", path]
-        self.process = processes.start(command, os.path.basename(folder))
+        self.process = processes.start(
+            command, os.path.basename(folder), None if core is None else LOAD_CORE, realtime=False)
         # Ten thousand routes take a while to read.
         processes.wait_until(self.process, "the route was not served within 90 s", self._is_serving, seconds=90)
         for name in self.ports:
             processes.wait_for_port(self.process, self.ports[name])
         self.process_ids = [self._data_plane()]
-        pin_process(self.process_ids[0], core, processes.realtime)
+        pin_workers(self.process_ids[0], core, processes.realtime)
 
     def stop(self):
         self._processes.stop(self.process)

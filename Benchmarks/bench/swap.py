@@ -10,12 +10,14 @@ import time
 
 from .load import HEADERS, Native, http1_head
 from .measure import note_failure, say
-from .process import Failed
+from .process import LOAD_CORE, PROXY_CORE, Failed, harness_on
 from .results import Result
 
 OBJECTS, RULES = 2000, 5
 RATE, CONNECTIONS = 3000, 32
+# Seconds around the moment when the new route answers, and milliseconds that a request may take.
 NEAR = 0.050
+LATE = 1.0
 PROBE_HOST = "probe.example.org"
 # Between two questions whether the new route answers.
 POLL = 0.002
@@ -79,9 +81,13 @@ class Swap:
                 result.samples[name].append(None)
                 note_failure(bench, result, name, error)
         result.record["notes"] = [
-            f"{OBJECTS:,} HTTPRoutes of {RULES} rules each; one worker, not tied to a core; the data plane has the "
-            "load's priority, controller and `sluice apply` the normal one. `sluice apply` changes one object; from "
-            "its start on the route is asked every 2 ms until it answers in the new way."]
+            f"{OBJECTS:,} HTTPRoutes of {RULES} rules each. The worker thread has core 0, with the backend, which "
+            "takes some 10 µs a request; the load generator, the control thread of the data plane (which verifies an "
+            "image), the controller and `sluice apply` have core 1. Worker, backend and load generator have "
+            "real-time priority, so that none of them waits for the rest; but the kernel of this machine ends a "
+            "system call of the rest before it switches, and the load generator, the only one that this can hold "
+            "up, counts neither what it sends nor what it reads late. `sluice apply` changes one object; from its "
+            "start on the route is asked every 2 ms until it answers in the new way."]
         return result
 
 
@@ -103,13 +109,16 @@ class _Measurement:
         host = f"Host: h{OBJECTS // 2}.example.org"
         self._bench.generator.write("swap.request", http1_head(path=f"/service-{RULES - 1}/x").replace(
             HEADERS[0].encode(), host.encode()))
-        self._proxy = fleet.fresh(self._name, core=None, manifests=[many, self._probe_file])
+        self._proxy = fleet.fresh(self._name, manifests=[many, self._probe_file])
         try:
-            self._wait_for(0)
-            seconds = self._swaps * self._interval
-            self._load(1)
-            quiet = self._load(seconds)
-            busy, swaps = self._load_with_swaps(seconds)
+            with harness_on(LOAD_CORE), fleet.backends.on_core(PROXY_CORE):
+                # Two thousand objects take a while to apply.
+                self._wait_for(0, seconds=120)
+                # The last swap may take longer than its turn.
+                seconds = self._swaps * self._interval + 1
+                self._load(1)
+                quiet = self._load(seconds)
+                busy, swaps = self._load_with_swaps(seconds)
         finally:
             self._proxy.stop()
         return _figures(quiet, busy, swaps)
@@ -133,8 +142,7 @@ class _Measurement:
 
         def load():
             try:
-                # The last swap may take longer than its turn.
-                found.extend(self._load(seconds + 1))
+                found.extend(self._load(seconds))
             except (Failed, OSError) as error:
                 failed.append(error)
         thread = threading.Thread(target=load)
@@ -185,13 +193,28 @@ def _route(number, port):
 
 
 def _figures(quiet, busy, swaps):
-    near = [(due, answered) for due, answered in busy
-            if any(due <= at + NEAR and answered >= at - NEAR for _, at in swaps)]
-    if not near:
-        raise Failed("no request was under way near a swap")
+    """near: around the moments when a route was seen to answer; apply: from the start of `sluice apply` until
+    after that moment. Each beside the same spans of time without swaps."""
+    near = [(at - NEAR, at + NEAR) for _, at in swaps]
+    apply = [(begin, at + NEAR) for begin, at in swaps]
+    # Both loads last equally long.
+    back = busy[0][0] - quiet[0][0]
     figures = {"swaps": len(swaps), "answered": statistics.median(at - begin for begin, at in swaps) * 1000}
-    for name, times in (("near", near), ("swap", busy), ("quiet", quiet)):
-        delays = sorted((answered - due) * 1000 for due, answered in times)
-        figures[f"{name}_max"] = delays[-1]
-        figures[f"{name}_p999"] = delays[int(len(delays) * 0.999)]
+    for name, spans in (("near", near), ("apply", apply)):
+        figures.update(_delays(name, _within(spans, busy)))
+        figures.update(_delays(f"{name}_quiet", _within([(a - back, b - back) for a, b in spans], quiet)))
     return figures
+
+
+def _within(spans, requests):
+    found = [request for request in requests
+             if any(request[0] <= end and request[1] >= begin for begin, end in spans)]
+    if not found:
+        raise Failed("no request was under way near a swap")
+    return found
+
+
+def _delays(name, requests):
+    delays = sorted((answered - due) * 1000 for due, answered in requests)
+    return {f"{name}_count": len(delays), f"{name}_max": delays[-1], f"{name}_p999": delays[int(len(delays) * 0.999)],
+            f"{name}_late": sum(delay > LATE for delay in delays)}
