@@ -61,7 +61,7 @@ let dataPlane: [Target] = [
   library("IdleMemory", ["CLinux"]),
   library("HTTP1", ["HTTPSemantics", "CLinux"]),
   library("HTTP2", ["HTTPSemantics", "IdleMemory", "CNghttp2"]),
-  library("TLS", ["HTTPSemantics", "COpenSSL"]),
+  library("TLS", ["HTTPSemantics", "IdleMemory", "CLinux", "COpenSSL"]),
   library("Upstream"),
   library("Telemetry", ["CLinux"]),
   library(

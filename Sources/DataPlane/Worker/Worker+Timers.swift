@@ -1,5 +1,6 @@
 import HTTP2
 import SystemIO
+import TLS
 import Telemetry
 import Upstream
 
@@ -114,6 +115,7 @@ extension Worker where Engine: ~Copyable {
     guard isIdle, idleSince <= nowMilliseconds else { return deadline }
     if nowMilliseconds &- idleSince < restDelay { return min(deadline, idleSince + restDelay) }
     connection[].session?.rest()
+    connection[].tls?.rest()
     return deadline
   }
 
