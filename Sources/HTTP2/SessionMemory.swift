@@ -16,7 +16,8 @@ struct SessionMemory {
   // INVARIANT: set while the session rests; the slot must not be touched then.
   var image: IdleImage?
 
-  /// What the library allocates with a session (25.6 KB in 1.52), up to whole pages; the rest is not put away.
+  /// What the library allocates with a session (1.52). Were it more, the rest would come from the heap.
+  static var libraryBytes: Int { 25_600 }
   static var slotBytes: Int { 28 * 1024 }
   /// Addresses that an inbox reserves: 1.8 GB of them; further sessions stay awake.
   static var slotCount: Int { 65_536 }
@@ -28,6 +29,7 @@ struct SessionMemory {
     guard let slots, let taken = unsafe slots.take() else { return }
     unsafe slot = taken
     capacity = slots.slotBytes
+    used = unsafe slots.offset(in: taken, spare: capacity - Self.libraryBytes)
   }
 
   mutating func giveSlot(_ slots: IdleSlots?) {

@@ -47,6 +47,19 @@ public struct IdleSlots {
     return unsafe start..<start + UInt(state.pointee.size * state.pointee.count)
   }
 
+  /// Where in a slot to begin when `spare` bytes of it are not needed: another cache line from slot to slot. From
+  /// the start of their pages all would compete for the same lines of the caches.
+  public func offset(in slot: UnsafeMutableRawPointer, spare: Int) -> Int {
+    let index = unsafe (slot - state.pointee.base) / state.pointee.size
+    return index % (max(0, spare) / 64 + 1) * 64
+  }
+
+  /// The slot that an address inside one belongs to.
+  public func slot(holding memory: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer {
+    let distance = unsafe memory - state.pointee.base
+    return unsafe memory - distance % state.pointee.size
+  }
+
   /// A slot with anything in it; nil when all are taken.
   public func take() -> UnsafeMutableRawPointer? {
     // SAFETY: the list holds `freeCount` indices below `used`, each once; indices from `used` on are new.

@@ -45,11 +45,13 @@ public enum TLSMemory {
   static func putAway(_ record: OpaquePointer) -> IdleImage? {
     let memory = unsafe UnsafeMutableRawPointer(record)
     guard let slots = unsafe slots, unsafe isSlot(memory) else { return nil }
-    return unsafe slots.putAway(memory, used: recordBytes)
+    let slot = unsafe slots.slot(holding: memory)
+    return unsafe slots.putAway(slot, used: memory - slot + recordBytes)
   }
 
   static func bringBack(_ record: OpaquePointer, _ image: IdleImage) {
-    unsafe slots?.bringBack(UnsafeMutableRawPointer(record), image)
+    guard let slots = unsafe slots else { return }
+    unsafe slots.bringBack(slots.slot(holding: UnsafeMutableRawPointer(record)), image)
   }
 }
 
@@ -105,11 +107,13 @@ private func reallocate(
 private func takeSlot() -> UnsafeMutableRawPointer? {
   unsafe pthread_mutex_lock(&lock)
   defer { unsafe pthread_mutex_unlock(&lock) }
-  return unsafe slots?.take()
+  guard let slots = unsafe slots, let slot = unsafe slots.take() else { return nil }
+  return unsafe slot + slots.offset(in: slot, spare: slots.slotBytes - recordBytes)
 }
 
 private func giveSlot(_ memory: UnsafeMutableRawPointer) {
   unsafe pthread_mutex_lock(&lock)
   defer { unsafe pthread_mutex_unlock(&lock) }
-  unsafe slots?.give(memory)
+  guard let slots = unsafe slots else { return }
+  unsafe slots.give(slots.slot(holding: memory))
 }

@@ -81,4 +81,19 @@ import Testing
       }
     }
   }
+
+  @Test func offsetsStayInTheSpareRoom() throws {
+    let slots = try #require(IdleSlots.make(slotBytes: 8192, count: 100))
+    defer { slots.destroy() }
+    var seen: Set<Int> = []
+    for _ in 0..<100 {
+      let slot = try unsafe #require(slots.take())
+      let offset = unsafe slots.offset(in: slot, spare: 568)
+      #expect(offset % 64 == 0 && offset <= 568)
+      #expect(unsafe slots.offset(in: slot, spare: 63) == 0 && slots.offset(in: slot, spare: -1) == 0)
+      #expect(unsafe slots.slot(holding: slot + offset) == slot && slots.slot(holding: slot + 8191) == slot)
+      seen.insert(offset)
+    }
+    #expect(seen.count == 9)
+  }
 }

@@ -2,9 +2,6 @@ import COpenSSL
 import TLS
 import Testing
 
-/// Connections of all tests may rest; asked for before the library is used, or it is too late.
-let isPrepared = TLSMemory.prepare()
-
 /// Certificates made for one test, in memory.
 @safe
 struct TestCertificate {
@@ -18,7 +15,6 @@ struct TestCertificate {
     from: Int = -3600,
     until: Int = 86_400
   ) throws {
-    try #require(isPrepared)
     let key = unsafe try #require(makeKey())
     let x509 = unsafe try #require(X509_new())
     unsafe _ = X509_set_version(x509, 2)
