@@ -58,9 +58,10 @@ let shared: [Target] = [
 // The data plane: bytes or events in, actions out; sockets only in SystemIO and DataPlane.
 let dataPlane: [Target] = [
   library("SystemIO", ["CLinux"]),
+  library("IdleMemory", ["CLinux"]),
   library("HTTP1", ["HTTPSemantics", "CLinux"]),
-  library("HTTP2", ["HTTPSemantics", "CNghttp2"]),
-  library("TLS", ["HTTPSemantics", "COpenSSL"]),
+  library("HTTP2", ["HTTPSemantics", "IdleMemory", "CNghttp2"]),
+  library("TLS", ["HTTPSemantics", "IdleMemory", "CLinux", "COpenSSL"]),
   library("Upstream"),
   library("Telemetry", ["CLinux"]),
   library(
@@ -90,6 +91,7 @@ let testTargets: [Target] = [
   .testTarget(
     name: "StyleTests", swiftSettings: strict
   ),
+  tests(of: "IdleMemory"),
   tests(of: "HTTP2", ["HTTPSemantics"]),
   tests(of: "TLS", ["HTTPSemantics", "COpenSSL"]),
   tests(of: "YAML"),

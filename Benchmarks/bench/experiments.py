@@ -90,7 +90,8 @@ class Idle:
             before = private_bytes(proxy.process_ids)
             # One after the other, so that one connection to the backend is enough.
             opened += (client(proxy.ports[self.port]) for _ in range(self.connections))
-            time.sleep(0.5)
+            # Idle is who says nothing for a while: every proxy gets the time to give back what it then needs not.
+            time.sleep(3)
             grown = private_bytes(proxy.process_ids) - before
         finally:
             for connection in opened:

@@ -1,5 +1,6 @@
-import Telemetry
 import SystemIO
+import TLS
+import Telemetry
 
 /// The data-plane process from its parsed command line to its exit code.
 public enum DataPlaneProgram {
@@ -7,6 +8,7 @@ public enum DataPlaneProgram {
   /// - Returns: the exit code; 1 when something that was asked for could not be opened.
   public static func run(_ arguments: DataPlaneArguments) -> Int32 {
     DescriptorLimit.raise()
+    TLSMemory.prepare()
     var control = arguments.control
     let log = control.log
     var options = DataPlaneOptions(workers: arguments.workers)

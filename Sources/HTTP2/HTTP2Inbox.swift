@@ -1,5 +1,6 @@
 internal import CNghttp2
 internal import HTTPSemantics
+internal import IdleMemory
 
 /// Called with one line of text per frame, without a line end; `argument` is what was given with the hook.
 public typealias HTTP2DebugLog =
@@ -78,6 +79,8 @@ struct InboxState {
   var closing: UnsafeMutablePointer<StreamState>?
   var freeChunks: UnsafeMutablePointer<Chunk>?
   var freeChunkCount = 0
+  /// Memory of sessions; nil: all of it comes from the heap, and none rests.
+  let slots: IdleSlots?
 
   // INVARIANT: room for `pairCapacity` entries.
   var pairs: UnsafeMutablePointer<nghttp2_nv>
@@ -113,6 +116,7 @@ extension InboxState {
         events: UnsafeMutablePointer<HTTP2Event>.allocate(capacity: 512), eventCapacity: 512,
         arena: Arena(blockSize: 256 * 1024),
         block: place(HeaderBlock(fieldCapacity: fields, largest: bytes)),
+        slots: IdleSlots.make(slotBytes: SessionMemory.slotBytes, count: SessionMemory.slotCount),
         pairs: UnsafeMutablePointer<nghttp2_nv>.allocate(capacity: pairCapacity), pairCapacity: pairCapacity))
     return unsafe state
   }
@@ -156,6 +160,7 @@ extension InboxState {
     unsafe state.pointee.client.deallocate()
     unsafe state.pointee.events.deallocate()
     unsafe state.pointee.pairs.deallocate()
+    unsafe state.pointee.slots?.destroy()
     unsafe nghttp2_session_callbacks_del(state.pointee.callbacks)
     unsafe nghttp2_option_del(state.pointee.serverOption)
     unsafe nghttp2_option_del(state.pointee.clientOption)

@@ -67,11 +67,12 @@ struct StreamState {
 /// What `HTTP2Session` points to.
 @safe
 struct SessionState {
+  var memory = SessionMemory()
   let inbox: UnsafeMutablePointer<InboxState>
   // INVARIANT: the inbox's, for this side.
   let limits: UnsafeMutablePointer<HTTP2Limits>
-  // INVARIANT: the library's session; alive as long as this record.
-  var session: OpaquePointer?
+  // INVARIANT: the library's session; alive as long as this record. To be used through `session` only.
+  private var library: OpaquePointer?
   let isServer: Bool
   /// No more events; only the GOAWAY is still to go.
   var isDead = false
@@ -99,6 +100,36 @@ struct SessionState {
   var outCount = 0
   var outCapacity = 0
   var flood = FloodCounters()
+
+  init(inbox: UnsafeMutablePointer<InboxState>, isServer: Bool) {
+    unsafe self.inbox = inbox
+    unsafe limits = isServer ? inbox.pointee.server : inbox.pointee.client
+    self.isServer = isServer
+  }
+
+  /// The library's session, awake.
+  var session: OpaquePointer? {
+    @inline(__always) mutating get {
+      if memory.image != nil { wake() }
+      return unsafe library
+    }
+  }
+
+  /// False when memory is out.
+  static func makeLibrarySession(_ state: UnsafeMutablePointer<SessionState>) -> Bool {
+    let inbox = unsafe state.pointee.inbox
+    unsafe state.pointee.memory.takeSlot(inbox.pointee.slots)
+    unsafe state.pointee.memory.isBuilding = true
+    defer { unsafe state.pointee.memory.isBuilding = false }
+    var hooks = unsafe SessionMemory.hooks(state)
+    var made: OpaquePointer?
+    let result =
+      unsafe state.pointee.isServer
+      ? nghttp2_session_server_new3(&made, inbox.pointee.callbacks, state, inbox.pointee.serverOption, &hooks)
+      : nghttp2_session_client_new3(&made, inbox.pointee.callbacks, state, inbox.pointee.clientOption, &hooks)
+    if result == 0 { unsafe state.pointee.library = made }
+    return result == 0
+  }
 }
 
 // SAFETY of this file: handles point to live records by the invariants of `HTTP2Session` and `HTTP2Inbox`;
@@ -106,17 +137,9 @@ struct SessionState {
 
 func makeSession(_ inbox: UnsafeMutablePointer<InboxState>, isServer: Bool) -> HTTP2Session? {
   let state = UnsafeMutablePointer<SessionState>.allocate(capacity: 1)
-  let limits = unsafe isServer ? inbox.pointee.server : inbox.pointee.client
-  unsafe state.initialize(to: SessionState(inbox: inbox, limits: limits, isServer: isServer))
-  let created =
-    unsafe isServer
-    ? nghttp2_session_server_new2(
-      &state.pointee.session, inbox.pointee.callbacks, state, inbox.pointee.serverOption)
-    : nghttp2_session_client_new2(
-      &state.pointee.session, inbox.pointee.callbacks, state, inbox.pointee.clientOption)
-  guard created == 0, unsafe submitSettings(state, limits.pointee) else {
-    unsafe nghttp2_session_del(state.pointee.session)
-    unsafe state.deallocate()
+  unsafe state.initialize(to: SessionState(inbox: inbox, isServer: isServer))
+  guard unsafe SessionState.makeLibrarySession(state) && submitSettings(state, state.pointee.limits.pointee) else {
+    unsafe deleteSession(state)
     return nil
   }
   return unsafe HTTP2Session(state: state)
@@ -150,7 +173,12 @@ func destroySession(_ state: UnsafeMutablePointer<SessionState>) {
   unsafe state.pointee.isDead = true
   while let stream = unsafe state.pointee.streams { unsafe releaseStream(state, stream) }
   unsafe SessionState.dropBlock(state)
+  unsafe deleteSession(state)
+}
+
+private func deleteSession(_ state: UnsafeMutablePointer<SessionState>) {
   unsafe nghttp2_session_del(state.pointee.session)
+  unsafe state.pointee.memory.giveSlot(state.pointee.inbox.pointee.slots)
   unsafe state.deinitialize(count: 1)
   unsafe state.deallocate()
 }

@@ -1,11 +1,15 @@
 internal import COpenSSL
 internal import HTTPSemantics
+internal import IdleMemory
 
 /// What `TLSConnection` points to.
 @safe
 struct ConnectionState {
-  // INVARIANT: the library's connection, ours; its BIO holds the address of this record.
-  var ssl: OpaquePointer
+  // INVARIANT: the library's connection, ours; its BIO holds the address of this record. To be used through
+  // `ssl` only.
+  private let library: OpaquePointer
+  // INVARIANT: set while the library's record of the connection rests; it must not be touched then.
+  private var image: IdleImage?
   let isServer: Bool
   var isHandshakeDone = false
   var failure: TLSFailure?
@@ -26,6 +30,37 @@ struct ConnectionState {
   var sink: UnsafeMutablePointer<UInt8>?
   var sinkCount = 0
   var sinkCapacity = 0
+
+  init(ssl: OpaquePointer, isServer: Bool) {
+    unsafe library = ssl
+    self.isServer = isServer
+  }
+
+  /// The library's connection, awake: every way to it leads through here.
+  var ssl: OpaquePointer {
+    @inline(__always) mutating get {
+      if image != nil { wake() }
+      return unsafe library
+    }
+  }
+
+  var isResting: Bool { image != nil }
+
+  @inline(never)
+  private mutating func wake() {
+    guard let image else { return }
+    self.image = nil
+    unsafe TLSMemory.bringBack(library, image)
+  }
+
+  /// Puts the library's record away, if nothing is under way on the connection.
+  static func rest(_ state: UnsafeMutablePointer<ConnectionState>) {
+    guard unsafe state.pointee.isHandshakeDone && state.pointee.failure == nil && !state.pointee.isResting else {
+      return
+    }
+    if unsafe hasUnread(state) || state.pointee.outputEnd > state.pointee.outputStart { return }
+    unsafe state.pointee.image = TLSMemory.putAway(state.pointee.library)
+  }
 }
 
 // SAFETY of this file: `state` is alive by the invariant of `TLSConnection`; copies stay inside the bounds

@@ -29,6 +29,14 @@ public struct TLSConnection {
 
   public func destroy() { unsafe destroyConnection(state) }
 
+  /// For a connection that nothing has happened on for a while: keeps what it knows in less memory. The next call
+  /// that needs it wakes it, at the price of some page faults. Does nothing while bytes wait on either side, nor
+  /// in a process without `TLSMemory.prepare`.
+  public func rest() { unsafe ConnectionState.rest(state) }
+
+  /// Whether the connection's memory is put away.
+  public var isResting: Bool { unsafe state.pointee.isResting }
+
   // MARK: Ciphertext
 
   /// Shows the connection bytes of the socket. They are not copied: `read` until `needMore`, or call

@@ -19,6 +19,7 @@ import Testing
     "Sources/RoutingTable/LoadedImage.swift nonisolated(unsafe)",
     "Sources/TLS/ConnectionState.swift nonisolated(unsafe)",
     "Sources/TLS/TLSClient.swift @unchecked Sendable",
+    "Sources/TLS/TLSMemory.swift nonisolated(unsafe)",
     "Sources/TLS/TLSServer.swift @unchecked Sendable",
     "Sources/Telemetry/CounterBlock.swift @unchecked Sendable",
   ]

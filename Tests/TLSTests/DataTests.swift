@@ -3,17 +3,6 @@ import TLS
 import Testing
 
 struct DataTests {
-  private func connected(_ version: TLSVersion = .tls13) throws -> (End, End) {
-    let leaf = try TestCertificate("leaf", names: ["DNS:a"])
-    defer { leaf.destroy() }
-    let server = try TLSServer(
-      bindings: [TLSBinding(names: ["*"], certificate: leaf.certificate)], maximumVersion: version)
-    let left = try End(connect: TLSClient(verification: .off), name: "a")
-    let right = try End(accept: server)
-    pump(left, right)
-    return (left, right)
-  }
-
   private func pattern(_ count: Int) -> [UInt8] {
     (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }
   }

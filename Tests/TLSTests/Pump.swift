@@ -82,6 +82,18 @@ func pump(_ client: End, _ server: End, piece: Int = .max) {
   }
 }
 
+/// Both ends of a connection whose handshake is done.
+func connected(_ version: TLSVersion = .tls13) throws -> (End, End) {
+  let leaf = try TestCertificate("leaf", names: ["DNS:a"])
+  defer { leaf.destroy() }
+  let server = try TLSServer(
+    bindings: [TLSBinding(names: ["*"], certificate: leaf.certificate)], maximumVersion: version)
+  let left = try End(connect: TLSClient(verification: .off), name: "a")
+  let right = try End(accept: server)
+  pump(left, right)
+  return (left, right)
+}
+
 func withBytes<Result>(_ text: String, _ body: (Bytes) -> Result) -> Result {
   let array = Array(text.utf8) + [0]
   return unsafe array.withUnsafeBufferPointer { buffer in

@@ -233,8 +233,7 @@ extension Worker where Engine: ~Copyable {
     }
     connection[].incoming = .head
     let wait = connection[].flags.contains(.draining) ? min(1000, limits.idleTimeout) : limits.idleTimeout
-    connection[].deadline = nowMilliseconds + UInt64(wait)
-    if connection[].timerAt == 0 { arm(index, at: connection[].deadline) }
+    armIdle(index, wait: wait)
     let hasMore = !connection[].stash.isEmpty || connection[].flags.contains(.peerClosed)
     if hasMore && !connection[].flags.contains(.replay) {
       connection[].flags.insert(.replay)

@@ -112,7 +112,7 @@ extension Worker where Engine: ~Copyable {
 
   private mutating func armIdleSession(_ index: Int32) {
     let wait = connections[index][].flags.contains(.draining) ? 1000 : limits.idleTimeout
-    arm(index, at: nowMilliseconds + UInt64(wait))
+    armIdle(index, wait: wait)
   }
 
   private mutating func beginHTTP2Request(_ index: Int32, _ event: HTTP2Event) {

@@ -1,5 +1,6 @@
 import HTTP2
 import SystemIO
+import TLS
 import Telemetry
 import Upstream
 
@@ -16,6 +17,23 @@ extension Worker where Engine: ~Copyable {
       connectionTimers.schedule(index, atMilliseconds: deadline)
     }
   }
+
+  /// The connection waits for its next request until `wait` milliseconds are over. Where there is memory to be put
+  /// away, a timer fires before that: see `rest`.
+  @inline(__always)
+  mutating func armIdle(_ index: Int32, wait: Int) {
+    let connection = connections[index]
+    connection[].deadline = nowMilliseconds + UInt64(wait)
+    let mayRest = connection[].session != nil || connection[].tls != nil
+    let first = mayRest ? min(connection[].deadline, nowMilliseconds + restDelay) : connection[].deadline
+    if connection[].timerAt == 0 || mayRest && first < connection[].timerAt {
+      connection[].timerAt = first
+      connectionTimers.schedule(index, atMilliseconds: first)
+    }
+  }
+
+  /// Milliseconds without a request after which a connection's memory is put away.
+  private var restDelay: UInt64 { 1000 }
 
   @inline(__always)
   mutating func disarm(_ index: Int32) { connections[index][].deadline = 0 }
@@ -70,7 +88,9 @@ extension Worker where Engine: ~Copyable {
     let deadline = connection[].deadline
     guard connection[].role != .free, deadline != 0 else { return }
     if deadline > nowMilliseconds {
-      arm(index, at: deadline)
+      let next = rest(index, until: deadline)
+      connection[].timerAt = next
+      connectionTimers.schedule(index, atMilliseconds: next)
       return
     }
     switch connection[].role {
@@ -78,6 +98,25 @@ extension Worker where Engine: ~Copyable {
     case .upstream: upstreamTimedOut(index)
     case .free, .listener: break
     }
+  }
+
+  /// Puts away what a client's connection keeps in memory, if it has been idle for long enough. Returns when the
+  /// timer is to fire next.
+  private mutating func rest(_ index: Int32, until deadline: UInt64) -> UInt64 {
+    let connection = connections[index]
+    guard connection[].role == .downstream, !connection[].flags.contains(.draining) else { return deadline }
+    let isIdle: Bool
+    switch connection[].phase {
+    case .http1: isIdle = connection[].tls != nil && connection[].stream < 0 && connection[].stash.isEmpty
+    case .http2: isIdle = connection[].firstStream < 0
+    default: isIdle = false
+    }
+    let idleSince = deadline &- UInt64(limits.idleTimeout)
+    guard isIdle, idleSince <= nowMilliseconds else { return deadline }
+    if nowMilliseconds &- idleSince < restDelay { return min(deadline, idleSince + restDelay) }
+    connection[].session?.rest()
+    connection[].tls?.rest()
+    return deadline
   }
 
   private mutating func downstreamTimedOut(_ index: Int32) {
