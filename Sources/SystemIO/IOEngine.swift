@@ -16,6 +16,11 @@ public struct EngineOptions: Sendable {
   /// How long a listening socket rests when not even a connection to refuse can be taken in.
   public var acceptPauseMilliseconds: UInt64 = 100
 
+  /// Room of io_uring's queues: submissions between two calls, and completions that wait. Neither
+  /// bounds anything; a full queue costs another call.
+  public var ringEntries: UInt32 = 2_048
+  public var ringCompletions: UInt32 = 16_384
+
   public init() {}
 }
 

@@ -30,17 +30,20 @@ internal import Glibc
   private(set) var head: UInt32 = 0
   private(set) var tail: UInt32 = 0
 
-  static let entryCount: UInt32 = 2_048
-  /// A completion that finds no room is not lost, but ends its multishot operation.
-  static let completionCount: UInt32 = 16_384
+  // INVARIANT: nil, or completions of which those from `asideHead` to before `asideCount` come
+  // before all in the queue.
+  private var aside: UnsafeMutablePointer<RingCompletion>?
+  private var asideHead = 0
+  private var asideCount = 0
 
-  init() throws(SystemError) {
+  /// Both counts are rounded up to powers of two; `completions` is not below `entries`.
+  init(entries entryCount: UInt32, completions completionCount: UInt32) throws(SystemError) {
     var parameters = io_uring_params()
     parameters.flags =
       UInt32(IORING_SETUP_SINGLE_ISSUER) | UInt32(IORING_SETUP_DEFER_TASKRUN) | UInt32(IORING_SETUP_CQSIZE)
       | UInt32(IORING_SETUP_SUBMIT_ALL)
-    parameters.cq_entries = Self.completionCount
-    let ring = unsafe clinux_ring_setup(Self.entryCount, &parameters)
+    parameters.cq_entries = completionCount
+    let ring = unsafe clinux_ring_setup(entryCount, &parameters)
     if ring < 0 { throw SystemError(errno: clinux_errno(), operation: "io_uring_setup") }
     let needed = UInt32(IORING_FEAT_SINGLE_MMAP) | UInt32(IORING_FEAT_NODROP) | UInt32(IORING_FEAT_EXT_ARG)
     guard parameters.features & needed == needed else {
@@ -112,6 +115,7 @@ internal import Glibc
   }
 
   deinit {
+    unsafe aside?.deallocate()
     if enterName != descriptor {
       var update = io_uring_rsrc_update()
       update.offset = UInt32(enterName)
@@ -135,6 +139,12 @@ internal import Glibc
     unsafe entries[Int(number & entryMask)] = entry
     pushed = number &+ 1
     return number
+  }
+
+  /// Whether entry `number` is the one of `tag` and was not handed over yet.
+  func holds(_ number: UInt32, _ tag: RingTag) -> Bool {
+    guard number &- submitted < pushed &- submitted else { return false }
+    return unsafe entries[Int(number & entryMask)].tag == tag.word
   }
 
   /// An entry that was pushed and not handed over yet may still be made longer.
@@ -200,7 +210,8 @@ internal import Glibc
 
   // MARK: Completions
 
-  /// Completions that found no room wait in the kernel until the next `enter` that completes.
+  /// Completions that found no room wait in the kernel until there is and an `enter` completes. Their
+  /// multishot operations have ended.
   var hasOverflow: Bool {
     unsafe clinux_load_acquire_u32(submissionFlags) & UInt32(IORING_SQ_CQ_OVERFLOW) != 0
   }
@@ -213,8 +224,40 @@ internal import Glibc
       tag: RingTag(word: raw.pointee.user_data), result: raw.pointee.res, flags: raw.pointee.flags)
   }
 
+  /// Makes room for what found none: what is in the queue waits in the heap instead.
+  @inline(never)
+  mutating func setAside() {
+    let left = asideCount - asideHead, added = Int(tail &- head)
+    let grown = UnsafeMutablePointer<RingCompletion>.allocate(capacity: max(1, left + added))
+    // SAFETY: as many as were counted; RingCompletion is trivial.
+    if let aside = unsafe aside {
+      unsafe grown.update(from: aside + asideHead, count: left)
+      unsafe aside.deallocate()
+    }
+    for i in 0..<added { unsafe grown[left + i] = completion(head &+ UInt32(i)) }
+    unsafe aside = unsafe grown
+    asideHead = 0
+    asideCount = left + added
+    head = tail
+  }
+
+  @inline(never)
+  private mutating func popAside() -> RingCompletion? {
+    guard let aside = unsafe aside, asideHead < asideCount else { return nil }
+    asideHead += 1
+    let completion = unsafe aside[asideHead - 1]
+    if asideHead == asideCount {
+      unsafe aside.deallocate()
+      unsafe self.aside = nil
+      asideHead = 0
+      asideCount = 0
+    }
+    return completion
+  }
+
   @inline(__always)
   mutating func pop() -> RingCompletion? {
+    if asideCount != 0 { return popAside() }
     if head == tail { return nil }
     let completion = completion(head)
     head = head &+ 1

@@ -81,7 +81,8 @@ extension UringEngine {
   private mutating func transmitSlowly(
     _ slot: UnsafeMutablePointer<UringSlot>, _ index: Int32, _ bytes: UnsafePointer<UInt8>, _ count: Int
   ) -> Bool {
-    if unsafe slot.pointee.batch == batch {
+    // Batches are counted modulo 2^32: the ring knows whether this is an old one.
+    if unsafe slot.pointee.batch == batch && ring.holds(slot.pointee.batchedEntry, tag(.send, index)) {
       if unsafe joinBatched(slot, bytes, count) { return false }
       // Bytes of one socket go out in order: the first ones before these.
       submit()

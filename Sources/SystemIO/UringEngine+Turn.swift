@@ -13,10 +13,7 @@ extension UringEngine {
     if hasShutdownsDue { shutDownAll() }
     reconcileAll()
     buffers.offer()
-    let scanned = ring.tail
-    ring.enter(waits: true, nanoseconds: !ready.isEmpty ? 0 : timeout(until: deadline))
-    endBatch(scanned)
-    if ring.hasOverflow { takeOverflow() }
+    handOver(waits: true, nanoseconds: !ready.isEmpty ? 0 : timeout(until: deadline))
     if timers.count > 0 { expireTimers() }
   }
 
@@ -30,14 +27,6 @@ extension UringEngine {
     if end == .max { return nil }
     let now = monotonicNanoseconds()
     return end <= now ? 0 : end &- now
-  }
-
-  /// Completions that had no room may be sends that fell short: they are seen before more is sent.
-  @inline(never)
-  private mutating func takeOverflow() {
-    let scanned = ring.tail
-    ring.enter(waits: true, nanoseconds: 0)
-    endBatch(scanned)
   }
 
   private mutating func expireTimers() {

@@ -82,7 +82,7 @@ internal import Glibc
     let bufferBytes = min(options.receiveBytes, Self.bufferBytes)
     self.bufferBytes = bufferBytes
     buffersPerTurn = UInt16(clamping: options.receiveBytes * Int(options.receivesPerTurn) / bufferBytes)
-    let ring = try Ring()
+    let ring = try Ring(entries: options.ringEntries, completions: options.ringCompletions)
     let buffers = try BufferRing(ring, count: Self.bufferCount, bytes: bufferBytes, slack: Self.slack)
     let fileCount = try ring.makeFileTable(slotLimit)
     let wake = try System.openEvent()
@@ -105,8 +105,8 @@ internal import Glibc
     unsafe at += sizes.scratch
     unsafe pinned = at.bindMemory(to: UInt16.self, capacity: Self.bufferCount)
     unsafe at += sizes.pinned
-    unsafe changed = at.bindMemory(to: Int32.self, capacity: slotLimit)
-    unsafe at += sizes.numbers
+    unsafe changed = at.bindMemory(to: Int32.self, capacity: 2 * slotLimit)
+    unsafe at += sizes.changed
     unsafe numbers = at.bindMemory(to: Int32.self, capacity: slotLimit + 1)
     unsafe numbers[slotLimit] = -1
     self.fileCount = fileCount
@@ -127,14 +127,14 @@ internal import Glibc
 
   private static func blockSizes(
     _ options: EngineOptions, _ slotLimit: Int
-  ) -> (slots: Int, arena: Int, scratch: Int, pinned: Int, numbers: Int, total: Int) {
+  ) -> (slots: Int, arena: Int, scratch: Int, pinned: Int, changed: Int, total: Int) {
     let slots = slotLimit * MemoryLayout<UringSlot>.stride
     let arena = arenaBytes + slack
     let scratch = (options.receiveBytes + slack + 63) & ~63
     let pinned = bufferCount * MemoryLayout<UInt16>.stride
-    // One more than the slots: the list of changes needs no room for it, the numbers do.
+    let changed = 2 * slotLimit * MemoryLayout<Int32>.stride
     let numbers = (slotLimit + 1) * MemoryLayout<Int32>.stride
-    return (slots, arena, scratch, pinned, numbers, slots + arena + scratch + pinned + 2 * numbers)
+    return (slots, arena, scratch, pinned, changed, slots + arena + scratch + pinned + changed + numbers)
   }
 
   deinit {
@@ -167,23 +167,20 @@ internal import Glibc
 
   /// Hands over what was pushed, without waiting.
   @inline(never)
-  mutating func submit() {
-    let scanned = ring.tail
-    ring.enter(waits: false, nanoseconds: nil)
-    endBatch(scanned)
-  }
+  mutating func submit() { handOver(waits: false, nanoseconds: nil) }
 
-  /// What was sent is with the kernel now; what it did not take is kept, and the memory is free.
-  mutating func endBatch(_ scanned: UInt32) {
-    var number = scanned
-    while number != ring.tail {
-      let completion = ring.completion(number)
-      if completion.tag.operation == RingTag.Operation.send.rawValue {
-        sendFellShort(completion)
-      } else {
-        buffers.note(completion)
-      }
-      number = number &+ 1
+  /// What was sent is with the kernel afterwards; what it did not take is kept, and the memory is
+  /// free. So a send that fell short must be seen even when completions had no room.
+  @inline(__always)
+  mutating func handOver(waits: Bool, nanoseconds: UInt64?) {
+    let before = ring.tail
+    ring.enter(waits: waits, nanoseconds: nanoseconds)
+    scan(from: before)
+    while ring.hasOverflow {
+      ring.setAside()
+      let before = ring.tail
+      ring.enter(waits: true, nanoseconds: 0)
+      scan(from: before)
     }
     batch &+= 1
     arenaUsed = 0
@@ -196,6 +193,20 @@ internal import Glibc
     pinnedCount = 0
   }
 
+  /// The first look at new completions.
+  private mutating func scan(from number: UInt32) {
+    var number = number
+    while number != ring.tail {
+      let completion = ring.completion(number)
+      if completion.tag.operation == RingTag.Operation.send.rawValue {
+        sendFellShort(completion)
+      } else {
+        buffers.note(completion)
+      }
+      number = number &+ 1
+    }
+  }
+
   /// What lies in the arena before `end` stays until the batch is handed over.
   @inline(__always)
   mutating func occupyArena(to end: Int) {
@@ -203,11 +214,13 @@ internal import Glibc
     arenaUsed = (end &+ 63) & ~63
   }
 
-  /// Lists the slot for `reconcile`.
+  /// Lists the slot for `reconcile`. While the list is gone through, a slot that was there may come
+  /// once more: a send of the batch can fall short once.
   @inline(__always)
   mutating func change(_ index: Int32) {
     let slot = unsafe slots + Int(index)
     if unsafe slot.pointee.flags.contains(.changed) { return }
+    precondition(changedCount < 2 * slotLimit)
     unsafe slot.pointee.flags.insert(.changed)
     unsafe changed[changedCount] = index
     changedCount &+= 1

@@ -93,9 +93,9 @@ enum Exhaustion<Engine: IOEngine & ~Copyable> {
     withExtendedLifetime((peers, late)) {}
   }
 
-  static func thousands() throws {
+  static func thousands(options: EngineOptions = EngineOptions()) throws {
     setLimit(16_384)
-    let d = try Driver<Engine>()
+    let d = try Driver<Engine>(options)
     let count = 3_000
     var peers: [Int32: Peer] = [:], sockets: [Socket] = []
     for _ in 0..<count {

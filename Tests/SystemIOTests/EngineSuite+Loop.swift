@@ -168,9 +168,9 @@ extension EngineSuite where Engine: ~Copyable {
   }
 
   /// Random sockets, sizes, stops, half-closes and readers; every byte must arrive, in order.
-  func carriesEverythingUnderRandomUse(seed: UInt64) throws {
+  func carriesEverythingUnderRandomUse(seed: UInt64, options: EngineOptions = EngineOptions()) throws {
     var random = Seeded(seed)
-    var options = EngineOptions()
+    var options = options
     options.receiveBytes = Int.random(in: 100...5_000, using: &random)
     options.receivesPerTurn = UInt16.random(in: 1...4, using: &random)
     let d = try D(options)

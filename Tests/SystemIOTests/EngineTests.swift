@@ -103,6 +103,25 @@ extension EngineSuite where Engine: ~Copyable {
     @Test func carriesThousandsOfSockets() async {
       await #expect(processExitsWith: .success) { try Exhaustion<UringEngine>.thousands() }
     }
+
+    /// Submissions and completions that find no room all the time.
+    static var tinyRing: EngineOptions {
+      var options = EngineOptions()
+      options.ringEntries = 2
+      options.ringCompletions = 4
+      return options
+    }
+
+    @Test(arguments: 1...8 as ClosedRange<UInt64>)
+    func carriesEverythingThroughATinyRing(seed: UInt64) throws {
+      try EngineSuite<UringEngine>().carriesEverythingUnderRandomUse(seed: seed, options: Self.tinyRing)
+    }
+
+    @Test func carriesThousandsOfSocketsThroughATinyRing() async {
+      await #expect(processExitsWith: .success) {
+        try Exhaustion<UringEngine>.thousands(options: EngineTests.IOUring.tinyRing)
+      }
+    }
   }
 }
 
