@@ -18,12 +18,14 @@ final class FakeDataPlane {
 
   func send(_ message: ControlMessage) throws { try sendRaw(try #require(message.frame())) }
 
-  func sendRaw(_ bytes: [UInt8]) throws {
+  func sendRaw(_ bytes: [UInt8]) throws { try #require(trySend(bytes) == bytes.count) }
+
+  /// What the socket took; -1: the publisher has closed it.
+  private func trySend(_ bytes: [UInt8]) -> Int {
     let number = descriptor.number
-    let sent = unsafe bytes.withUnsafeBytes {
+    return unsafe bytes.withUnsafeBytes {
       unsafe clinux_send_descriptor(number, $0.baseAddress, $0.count, -1)
     }
-    try #require(sent == bytes.count)
   }
 
   func hello(_ instance: String = "default", revision: UInt64 = 0) throws {
@@ -37,7 +39,8 @@ final class FakeDataPlane {
     for _ in 0..<500 {
       while let received = try channel.next() {
         if case .ping(let number) = received.message {
-          try send(.pong(number))
+          // It may have closed since it asked: that is for the caller to find.
+          _ = trySend(try #require(ControlMessage.pong(number).frame()))
         } else {
           return received
         }
