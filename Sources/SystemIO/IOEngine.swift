@@ -54,14 +54,15 @@ public protocol IOEngine: ~Copyable {
   mutating func stopReceiving(_ socket: Socket)
 
   /// Space for the next `send(_:reserved:)`: `count` bytes, at most `IOLimits.reserveBytes`. It is
-  /// valid until the next call of `reserve`, `send`, `next` or `wait`.
+  /// valid until the next call of `reserve`, `connect`, `send`, `next` or `wait`.
   mutating func reserve(_ count: Int) -> UnsafeMutablePointer<UInt8>
 
   /// Sends the first `count` bytes at the last `reserve`. What the kernel does not take is kept.
   /// Bytes for a socket that failed or was shut down are dropped.
   mutating func send(_ socket: Socket, reserved count: Int)
 
-  /// The same for bytes that lie elsewhere, which may be reused when this returns.
+  /// The same for bytes that lie elsewhere, which may be reused when this returns. Only bytes of the
+  /// event in hand must stay as they are: an engine may send them from where they lie.
   mutating func send(_ socket: Socket, copying bytes: UnsafePointer<UInt8>, count: Int)
 
   /// Bytes that were sent to the engine and not yet taken by the kernel.

@@ -71,7 +71,6 @@ internal import Glibc
   var later = SlotQueue<UringSlot>()
   /// Whether a half-close waits for the batch to be handed over.
   var hasShutdownsDue = false
-  var isWoken = false
   public internal(set) var closingCount = 0
 
   public init(options: EngineOptions) throws(SystemError) {
