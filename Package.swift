@@ -62,13 +62,14 @@ let dataPlane: [Target] = [
   library("HTTP1", ["HTTPSemantics", "CLinux"]),
   library("HTTP2", ["HTTPSemantics", "IdleMemory", "CNghttp2"]),
   library("TLS", ["HTTPSemantics", "IdleMemory", "CLinux", "COpenSSL"]),
+  library("ProxyProtocol", ["HTTPSemantics"]),
   library("Upstream"),
   library("Telemetry", ["CLinux"]),
   library(
     "DataPlane",
     [
       "CLinux", "HTTPSemantics", "RoutingTable", "ControlProtocol", "SystemIO", "HTTP1", "HTTP2",
-      "TLS", "Upstream", "Telemetry",
+      "ProxyProtocol", "TLS", "Upstream", "Telemetry",
     ]),
   program("sluice-dataplane", ["DataPlane"]),
 ]
@@ -100,6 +101,7 @@ let testTargets: [Target] = [
   tests(of: "HTTP1", ["HTTPSemantics", "CLinux"]),
   tests(of: "RoutingTable", ["HTTPSemantics"]),
   tests(of: "SystemIO", ["CLinux"]),
+  tests(of: "ProxyProtocol", ["HTTPSemantics"]),
   tests(of: "Upstream"),
   tests(of: "ControlProtocol", ["CLinux"]),
   tests(of: "Telemetry", ["CLinux"]),

@@ -13,6 +13,7 @@ import Testing
     "IdleMemory": ["CLinux"],
     "HTTP2": ["HTTPSemantics", "IdleMemory", "CNghttp2"],
     "TLS": ["HTTPSemantics", "IdleMemory", "CLinux", "COpenSSL"],
+    "ProxyProtocol": ["HTTPSemantics"],
     "Upstream": [],
     "Telemetry": ["CLinux"],
     "DataPlane": [
@@ -40,7 +41,7 @@ import Testing
   /// What no module of the data plane may import, whatever the table says.
   static let dataPlane: Set<String> = [
     "HTTPSemantics", "RoutingTable", "ControlProtocol", "SystemIO", "IdleMemory", "HTTP1", "HTTP2", "TLS",
-    "Upstream", "Telemetry", "DataPlane", "sluice-dataplane",
+    "ProxyProtocol", "Upstream", "Telemetry", "DataPlane", "sluice-dataplane",
   ]
   static let controllerOnly: Set<String> = [
     "Controller", "GatewayAPI", "YAML", "Foundation", "FoundationEssentials", "NIOCore", "NIOPosix", "NIOSSL",
