@@ -8,7 +8,7 @@ public func compile(_ source: TableSource) throws(TableError) -> [UInt8] {
   return try compiler.image.finish(revision: source.revision)
 }
 
-private struct Compiler {
+struct Compiler {
   let source: TableSource
   var image = ImageBuilder()
   /// Trees by their entries: virtual hosts with equal entries share one.
@@ -24,7 +24,11 @@ private struct Compiler {
       image.certificates.append(
         CertificateRecord(
           name: image.intern(certificate.name), chainPEM: image.intern(certificate.chainPEM),
-          keyPEM: image.intern(certificate.keyPEM)))
+          keyPEM: image.intern(certificate.keyPEM), ocspStaple: image.intern(certificate.ocspStaple)))
+    }
+    for bundle in source.trustBundles {
+      image.trustBundles.append(
+        TrustBundleRecord(name: image.intern(bundle.name), pem: image.intern(bundle.pem)))
     }
     for (index, rule) in source.rules.enumerated() { try add(rule, at: "rules[\(index)]") }
     try checkSockets()
@@ -55,10 +59,13 @@ private struct Compiler {
           address: image.intern(endpoint.address), port: endpoint.port, weight: endpoint.weight,
           flags: flags))
     }
-    image.backends.append(
-      BackendRecord(
-        id: image.intern(backend.id), proto: backend.proto.rawValue,
-        endpoints: image.run(first, backend.endpoints.count)))
+    var record = BackendRecord()
+    record.id = image.intern(backend.id)
+    record.proto = backend.proto.rawValue
+    record.proxyProtocol = backend.proxyProtocol.rawValue
+    record.endpoints = image.run(first, backend.endpoints.count)
+    if let tls = backend.tls { record.tls = try add(tls, at: "\(location).tls") }
+    image.backends.append(record)
   }
 
   private mutating func add(_ rule: RuleSource, at location: String) throws(TableError) {
@@ -138,7 +145,7 @@ private struct Compiler {
   private func checkSockets() throws(TableError) {
     var taken: [String: Int] = [:]
     for (index, socket) in source.sockets.enumerated() where socket.bindPort != 0 {
-      let key = "\(socket.address):\(socket.bindPort)"
+      let key = "\(socket.address):\(socket.bindPort)\(socket.kind == .udp ? "/udp" : "")"
       if let other = taken.updateValue(index, forKey: key) {
         throw TableError("sockets[\(index)]", "\(key) is already bound by sockets[\(other)]")
       }
@@ -162,6 +169,13 @@ private struct Compiler {
     }
     try checkDistinct(patterns.map(\.pattern), at: "\(location).listeners")
     record.hosts = image.addHostTable(patterns)
+    if let networks = socket.proxyProtocol {
+      guard socket.kind != .udp else {
+        throw TableError("\(location).proxyProtocol", "datagrams carry no PROXY protocol header")
+      }
+      record.expectsProxyProtocol = 1
+      record.networks = try add(networks, at: "\(location).proxyProtocol")
+    }
     record.tls = image.run(image.tlsBindings.count, socket.tls.count)
     for (index, binding) in socket.tls.enumerated() {
       try add(binding, kind: socket.kind, at: "\(location).tls[\(index)]")
@@ -187,7 +201,8 @@ private struct Compiler {
     for name in names { image.names.append(image.intern(name)) }
     image.tlsBindings.append(
       TLSBindingRecord(
-        names: image.run(first, names.count), certificate: UInt32(clamping: binding.certificate)))
+        names: image.run(first, names.count), certificate: UInt32(clamping: binding.certificate),
+        clientValidation: try add(binding.clientValidation, at: location)))
   }
 
   private mutating func add(
@@ -201,6 +216,7 @@ private struct Compiler {
       let place = "\(location).virtualHosts[\(index)]"
       let pattern = try HostPattern(
         virtualHost.pattern, oneLabel: virtualHost.wildcardIsOneLabel, at: "\(place).pattern")
+      if listener.proto != .http { try checkPlain(virtualHost, at: place) }
       let (entries, tree) = try tree(of: virtualHost.entries, at: place)
       patterns.append((pattern, first + index, tree))
       image.virtualHosts.append(
@@ -209,12 +225,23 @@ private struct Compiler {
           entries: entries, tree: tree))
     }
     try checkDistinct(patterns.map(\.pattern), at: "\(location).virtualHosts")
-    image.listeners.append(
-      ListenerRecord(
-        name: image.intern(listener.name), hostname: image.intern(hostname.text),
-        socket: UInt32(clamping: socket),
-        virtualHosts: image.run(first, listener.virtualHosts.count),
-        hosts: image.addHostTable(patterns)))
+    var record = ListenerRecord()
+    record.name = image.intern(listener.name)
+    record.hostname = image.intern(hostname.text)
+    record.socket = UInt32(clamping: socket)
+    record.virtualHosts = image.run(first, listener.virtualHosts.count)
+    record.hosts = image.addHostTable(patterns)
+    record.proto = listener.proto.rawValue
+    guard isServable(listener.proto, on: source.sockets[socket].kind) else {
+      throw TableError(
+        "\(location).proto", "\(listener.proto) cannot be served on a socket of kind \(source.sockets[socket].kind)")
+    }
+    record.escapedSlashes = listener.options.escapedSlashes.rawValue
+    record.flags =
+      (listener.options.mergesSlashes ? ListenerFlag.mergesSlashes : 0)
+      | (listener.options.translatesGRPCWeb ? ListenerFlag.translatesGRPCWeb : 0)
+    record.clientValidation = try add(listener.clientValidation, at: location)
+    image.listeners.append(record)
   }
 
   private func checkDistinct(_ patterns: [HostPattern], at location: String) throws(TableError) {

@@ -23,6 +23,11 @@ struct ImageBuilder {
   var tlsBindings: [TLSBindingRecord] = []
   var names: [StringRef] = []
   var regexes: [RegexRecord] = []
+  var trustBundles: [TrustBundleRecord] = []
+  var clientValidations: [ClientValidationRecord] = []
+  var backendTLS: [BackendTLSRecord] = []
+  var subjectAltNames: [SubjectAltNameRecord] = []
+  var networks: [NetworkRecord] = []
   var bytes: [UInt8] = []
   /// By anchor; no section of the image.
   var anchorHashes: [UInt32] = []
@@ -162,6 +167,11 @@ struct ImageBuilder {
     case .tlsBindings: tlsBindings.count
     case .names: names.count
     case .regexes: regexes.count
+    case .trustBundles: trustBundles.count
+    case .clientValidations: clientValidations.count
+    case .backendTLS: backendTLS.count
+    case .subjectAltNames: subjectAltNames.count
+    case .networks: networks.count
     case .bytes: bytes.count
     }
   }
@@ -190,6 +200,11 @@ struct ImageBuilder {
     case .tlsBindings: append(all: tlsBindings, to: &image)
     case .names: append(all: names, to: &image)
     case .regexes: append(all: regexes, to: &image)
+    case .trustBundles: append(all: trustBundles, to: &image)
+    case .clientValidations: append(all: clientValidations, to: &image)
+    case .backendTLS: append(all: backendTLS, to: &image)
+    case .subjectAltNames: append(all: subjectAltNames, to: &image)
+    case .networks: append(all: networks, to: &image)
     case .bytes: image += bytes
     }
   }

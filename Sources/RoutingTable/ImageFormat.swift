@@ -10,7 +10,7 @@
 enum ImageFormat {
   /// `SLUICERT` in memory order.
   static let magic: UInt64 = 0x5452_4543_4955_4C53
-  static let version: UInt32 = 2
+  static let version: UInt32 = 3
   /// Of every section and of the whole length.
   static let alignment = 64
   /// What records need; a mapping gives more.
@@ -46,7 +46,7 @@ enum ImageSection: Int, CaseIterable {
   case candidates, entries, entryDetails
   case predicates, rules
   case weightedBackends, headerOperations, backends, endpoints, certificates, tlsBindings, names
-  case regexes, bytes
+  case regexes, trustBundles, clientValidations, backendTLS, subjectAltNames, networks, bytes
 
   /// Bytes of one element.
   var stride: Int {
@@ -73,6 +73,11 @@ enum ImageSection: Int, CaseIterable {
     case .tlsBindings: MemoryLayout<TLSBindingRecord>.stride
     case .names: MemoryLayout<StringRef>.stride
     case .regexes: MemoryLayout<RegexRecord>.stride
+    case .trustBundles: MemoryLayout<TrustBundleRecord>.stride
+    case .clientValidations: MemoryLayout<ClientValidationRecord>.stride
+    case .backendTLS: MemoryLayout<BackendTLSRecord>.stride
+    case .subjectAltNames: MemoryLayout<SubjectAltNameRecord>.stride
+    case .networks: MemoryLayout<NetworkRecord>.stride
     case .bytes: 1
     }
   }
@@ -197,11 +202,13 @@ struct SocketRecord {
   var port: UInt16 = 0
   var bindPort: UInt16 = 0
   var kind: UInt8 = 0
-  var reserved8: UInt8 = 0
+  /// 1: a PROXY protocol header is expected, from `networks`.
+  var expectsProxyProtocol: UInt8 = 0
   var reserved16: UInt16 = 0
   var listeners = Run()
   var hosts = HostTable()
   var tls = Run()
+  var networks = Run()
 }
 
 struct ListenerRecord {
@@ -210,7 +217,17 @@ struct ListenerRecord {
   var socket: UInt32 = 0
   var virtualHosts = Run()
   var hosts = HostTable()
-  var reserved: UInt32 = 0
+  var proto: UInt8 = 0
+  var escapedSlashes: UInt8 = 0
+  var flags: UInt8 = 0
+  var reserved8: UInt8 = 0
+  /// `none`: clients need no certificate.
+  var clientValidation = ImageFormat.none
+}
+
+enum ListenerFlag {
+  static let mergesSlashes: UInt8 = 1
+  static let translatesGRPCWeb: UInt8 = 2
 }
 
 struct VirtualHostRecord {
@@ -401,9 +418,26 @@ struct HeaderOperationRecord: Hashable {
 struct BackendRecord {
   var id = StringRef()
   var proto: UInt8 = 0
-  var reserved8: UInt8 = 0
+  var proxyProtocol: UInt8 = 0
   var reserved16: UInt16 = 0
   var endpoints = Run()
+  /// `none`: in the clear.
+  var tls = ImageFormat.none
+}
+
+struct BackendTLSRecord: Hashable {
+  var serverName = StringRef()
+  var subjectAltNames = Run()
+  /// `none`: the system's.
+  var trustBundle = ImageFormat.none
+  /// `none`: we show none.
+  var certificate = ImageFormat.none
+  var verifies: UInt32 = 1
+}
+
+struct SubjectAltNameRecord: Hashable {
+  var kind: UInt32 = 0
+  var value = StringRef()
 }
 
 enum EndpointFlag {
@@ -422,11 +456,32 @@ struct CertificateRecord {
   var name = StringRef()
   var chainPEM = StringRef()
   var keyPEM = StringRef()
+  var ocspStaple = StringRef()
+}
+
+struct TrustBundleRecord {
+  var name = StringRef()
+  var pem = StringRef()
+}
+
+struct ClientValidationRecord: Hashable {
+  var trustBundle: UInt32 = 0
+  var mode: UInt32 = 0
+}
+
+/// A range of addresses; those of IPv4 are mapped (RFC 4291 section 2.5.5.2), their prefix lengths grow by 96.
+struct NetworkRecord: Hashable {
+  /// The first eight bytes of the address, as a number, and the last eight.
+  var high: UInt64 = 0
+  var low: UInt64 = 0
+  var prefixLength: UInt64 = 0
 }
 
 struct TLSBindingRecord {
   var names = Run()
   var certificate: UInt32 = 0
+  /// `none`: clients need no certificate.
+  var clientValidation = ImageFormat.none
 }
 
 struct RegexRecord: Hashable {

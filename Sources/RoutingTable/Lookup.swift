@@ -49,6 +49,28 @@ extension RoutingImage {
     return answer
   }
 
+  /// The answer for a connection below HTTP, by the server name of its ClientHello; empty where there is none.
+  /// A listener of HTTP has no answer here: `RouteAnswer.Outcome.noRoute`.
+  public func lookup(socket: Int, serverName: Bytes) -> RouteAnswer {
+    var answer = RouteAnswer()
+    let key = HostKey(serverName)
+    let listener = target(of: checked(.sockets, socket, as: SocketRecord.self).hosts, key)
+    if listener == ImageFormat.none { return answer }
+    answer.listener = Int32(truncatingIfNeeded: listener)
+    answer.outcome = .noHost
+    let found = record(.listeners, Int(listener), as: ListenerRecord.self)
+    let virtualHost = target(of: found.hosts, key)
+    if virtualHost == ImageFormat.none { return answer }
+    answer.virtualHost = Int32(truncatingIfNeeded: virtualHost)
+    answer.outcome = .noRoute
+    let entries = record(.virtualHosts, Int(virtualHost), as: VirtualHostRecord.self).entries
+    if found.proto == ListenerProtocol.http.rawValue || entries.count == 0 { return answer }
+    answer.outcome = .matched
+    answer.entry = Int32(truncatingIfNeeded: entries.first)
+    answer.rule = Int32(truncatingIfNeeded: record(.entries, Int(entries.first), as: EntryRecord.self).rule)
+    return answer
+  }
+
   @inline(__always)
   private func findRoute(
     _ host: UnsafePointer<HostRecord>, _ head: UnsafePointer<RequestHead>, _ answer: inout RouteAnswer

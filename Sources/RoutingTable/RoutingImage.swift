@@ -67,6 +67,7 @@ public struct RoutingImage {
   public var ruleCount: Int { count(of: .rules) }
   public var entryCount: Int { count(of: .entries) }
   public var certificateCount: Int { count(of: .certificates) }
+  public var trustBundleCount: Int { count(of: .trustBundles) }
 
   public func socket(_ index: Int) -> SocketView {
     SocketView(image: self, record: checked(.sockets, index, as: SocketRecord.self))
@@ -87,7 +88,21 @@ public struct RoutingImage {
   public func certificate(_ index: Int) -> CertificateView {
     let record = checked(.certificates, index, as: CertificateRecord.self)
     return CertificateView(
-      name: bytes(record.name), chainPEM: bytes(record.chainPEM), keyPEM: bytes(record.keyPEM))
+      name: bytes(record.name), chainPEM: bytes(record.chainPEM), keyPEM: bytes(record.keyPEM),
+      ocspStaple: bytes(record.ocspStaple))
+  }
+
+  public func trustBundle(_ index: Int) -> TrustBundleView {
+    let record = checked(.trustBundles, index, as: TrustBundleRecord.self)
+    return TrustBundleView(name: bytes(record.name), pem: bytes(record.pem))
+  }
+
+  func clientValidation(_ index: UInt32) -> ClientValidationSource? {
+    if index == ImageFormat.none { return nil }
+    let record = checked(.clientValidations, Int(index), as: ClientValidationRecord.self)
+    return ClientValidationSource(
+      mode: ClientValidationSource.Mode(rawValue: UInt8(truncatingIfNeeded: record.mode)) ?? .required,
+      trustBundle: Int(record.trustBundle))
   }
 }
 
@@ -99,12 +114,24 @@ public struct SocketView {
   public var address: Bytes { image.bytes(record.address) }
   public var port: UInt16 { record.port }
   public var bindPort: UInt16 { record.bindPort }
-  public var kind: SocketKind { record.kind == SocketKind.https.rawValue ? .https : .http }
+  public var kind: SocketKind { SocketKind(rawValue: record.kind) ?? .http }
+  /// Connections begin with a PROXY protocol header, from trusted networks only.
+  public var expectsProxyProtocol: Bool { record.expectsProxyProtocol != 0 }
   /// Indexes of its listeners.
   public var listeners: Range<Int> {
     Int(record.listeners.first)..<Int(record.listeners.first) + Int(record.listeners.count)
   }
   public var tlsBindingCount: Int { Int(record.tls.count) }
+
+  /// Whether PROXY protocol headers are taken from this address: its first eight bytes as a number, and its last
+  /// eight; one of IPv4 mapped (RFC 4291 section 2.5.5.2).
+  public func trusts(high: UInt64, low: UInt64) -> Bool {
+    for index in 0..<Int(record.networks.count) {
+      let network = image.record(.networks, Int(record.networks.first) + index, as: NetworkRecord.self)
+      if network.contains(high: high, low: low) { return true }
+    }
+    return false
+  }
 
   public func tlsBinding(_ index: Int) -> TLSBindingView {
     precondition(index >= 0 && index < tlsBindingCount)
@@ -120,6 +147,7 @@ public struct TLSBindingView {
 
   /// Index of the certificate.
   public var certificate: Int { Int(record.certificate) }
+  public var clientValidation: ClientValidationSource? { image.clientValidation(record.clientValidation) }
   public var nameCount: Int { Int(record.names.count) }
 
   /// Lower case: a name, `*.` and a name, or `*`.
@@ -135,6 +163,11 @@ public struct ListenerView {
 
   public var name: Bytes { image.bytes(record.name) }
   public var hostname: Bytes { image.bytes(record.hostname) }
+  public var proto: ListenerProtocol { ListenerProtocol(rawValue: record.proto) ?? .http }
+  public var escapedSlashes: EscapedSlashes { EscapedSlashes(rawValue: record.escapedSlashes) ?? .reject }
+  public var mergesSlashes: Bool { record.flags & ListenerFlag.mergesSlashes != 0 }
+  public var translatesGRPCWeb: Bool { record.flags & ListenerFlag.translatesGRPCWeb != 0 }
+  public var clientValidation: ClientValidationSource? { image.clientValidation(record.clientValidation) }
   /// Index of the socket that it belongs to.
   public var socket: Int { Int(record.socket) }
   public var virtualHosts: Range<Int> {
@@ -158,6 +191,12 @@ public struct BackendView {
   public var id: Bytes { image.bytes(record.id) }
   public var proto: BackendProtocol { BackendProtocol(rawValue: record.proto) ?? .automatic }
   public var endpointCount: Int { Int(record.endpoints.count) }
+  public var proxyProtocol: ProxyProtocolVersion { ProxyProtocolVersion(rawValue: record.proxyProtocol) ?? .none }
+  /// Nil: in the clear.
+  public var tls: BackendTLSView? {
+    if record.tls == ImageFormat.none { return nil }
+    return BackendTLSView(image: image, record: image.checked(.backendTLS, Int(record.tls), as: BackendTLSRecord.self))
+  }
 
   public func endpoint(_ index: Int) -> EndpointView {
     precondition(index >= 0 && index < endpointCount)
@@ -167,6 +206,27 @@ public struct BackendView {
       address: image.bytes(record.address), port: record.port, weight: record.weight,
       isReady: record.flags & EndpointFlag.ready != 0,
       isTerminating: record.flags & EndpointFlag.terminating != 0)
+  }
+}
+
+public struct BackendTLSView {
+  let image: RoutingImage
+  let record: BackendTLSRecord
+
+  /// Lower case; empty: none.
+  public var serverName: Bytes { image.bytes(record.serverName) }
+  /// Nil: the system's.
+  public var trustBundle: Int? { record.trustBundle == ImageFormat.none ? nil : Int(record.trustBundle) }
+  /// Nil: we show none.
+  public var certificate: Int? { record.certificate == ImageFormat.none ? nil : Int(record.certificate) }
+  public var verifies: Bool { record.verifies != 0 }
+  public var subjectAltNameCount: Int { Int(record.subjectAltNames.count) }
+
+  public func subjectAltName(_ index: Int) -> (kind: SubjectAltName.Kind, value: Bytes) {
+    precondition(index >= 0 && index < subjectAltNameCount)
+    let record = image.record(
+      .subjectAltNames, Int(record.subjectAltNames.first) + index, as: SubjectAltNameRecord.self)
+    return (SubjectAltName.Kind(rawValue: UInt8(truncatingIfNeeded: record.kind)) ?? .dns, image.bytes(record.value))
   }
 }
 
@@ -183,4 +243,11 @@ public struct CertificateView {
   public let name: Bytes
   public let chainPEM: Bytes
   public let keyPEM: Bytes
+  /// DER; empty: none.
+  public let ocspStaple: Bytes
+}
+
+public struct TrustBundleView {
+  public let name: Bytes
+  public let pem: Bytes
 }

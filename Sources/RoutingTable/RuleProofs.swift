@@ -61,8 +61,10 @@ extension ImageVerifier {
       let record = record(.backends, index, as: BackendRecord.self)
       try check(text: record.id, place(.backends, index, "id"))
       try require(
-        record.proto <= BackendProtocol.automatic.rawValue, .badValue,
+        record.proto <= BackendProtocol.automatic.rawValue
+          && record.proxyProtocol <= ProxyProtocolVersion.v2.rawValue, .badValue,
         place(.backends, index, "proto"))
+      try check(index: record.tls, in: .backendTLS, orNone: true, place(.backends, index, "tls"))
       try check(record.endpoints, in: .endpoints, place(.backends, index, "endpoints"))
     }
     for index in 0..<count(of: .endpoints) {
@@ -90,16 +92,55 @@ extension ImageVerifier {
       try check(text: record.name, place(.certificates, index, "name"))
       try check(text: record.chainPEM, place(.certificates, index, "chainPEM"))
       try check(text: record.keyPEM, place(.certificates, index, "keyPEM"))
+      try check(text: record.ocspStaple, place(.certificates, index, "ocspStaple"))
     }
     for index in 0..<count(of: .tlsBindings) {
       let record = record(.tlsBindings, index, as: TLSBindingRecord.self)
       try check(record.names, in: .names, place(.tlsBindings, index, "names"))
       try check(
         index: record.certificate, in: .certificates, place(.tlsBindings, index, "certificate"))
+      try check(
+        index: record.clientValidation, in: .clientValidations, orNone: true,
+        place(.tlsBindings, index, "clientValidation"))
     }
     for index in 0..<count(of: .names) {
       let name = record(.names, index, as: StringRef.self)
       try check(text: name, .lowercase, "names[\(index)]")
+    }
+  }
+
+  mutating func checkTrust() throws(ImageError) {
+    for index in 0..<count(of: .trustBundles) {
+      let record = record(.trustBundles, index, as: TrustBundleRecord.self)
+      try check(text: record.name, place(.trustBundles, index, "name"))
+      try check(text: record.pem, place(.trustBundles, index, "pem"))
+    }
+    for index in 0..<count(of: .clientValidations) {
+      let record = record(.clientValidations, index, as: ClientValidationRecord.self)
+      try check(index: record.trustBundle, in: .trustBundles, place(.clientValidations, index, "trustBundle"))
+      try require(
+        record.mode <= UInt32(ClientValidationSource.Mode.unchecked.rawValue), .badValue,
+        place(.clientValidations, index, "mode"))
+    }
+    for index in 0..<count(of: .backendTLS) {
+      let record = record(.backendTLS, index, as: BackendTLSRecord.self)
+      try check(text: record.serverName, .visible, place(.backendTLS, index, "serverName"))
+      try check(record.subjectAltNames, in: .subjectAltNames, place(.backendTLS, index, "subjectAltNames"))
+      try check(
+        index: record.trustBundle, in: .trustBundles, orNone: true, place(.backendTLS, index, "trustBundle"))
+      try check(
+        index: record.certificate, in: .certificates, orNone: true, place(.backendTLS, index, "certificate"))
+      try require(record.verifies <= 1, .badValue, place(.backendTLS, index, "verifies"))
+    }
+    for index in 0..<count(of: .subjectAltNames) {
+      let record = record(.subjectAltNames, index, as: SubjectAltNameRecord.self)
+      try require(
+        record.kind <= UInt32(SubjectAltName.Kind.uri.rawValue), .badValue, place(.subjectAltNames, index, "kind"))
+      try check(text: record.value, .visible, place(.subjectAltNames, index, "value"))
+    }
+    for index in 0..<count(of: .networks) {
+      let record = record(.networks, index, as: NetworkRecord.self)
+      try require(record.prefixLength <= 128, .badValue, place(.networks, index, "prefixLength"))
     }
   }
 }

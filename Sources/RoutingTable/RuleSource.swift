@@ -143,11 +143,68 @@ public struct BackendSource: Hashable, Sendable {
   public var id: String
   public var proto: BackendProtocol
   public var endpoints: [EndpointSource]
+  /// Nil: in the clear.
+  public var tls: BackendTLSSource?
+  /// Connections begin with a header that names the client.
+  public var proxyProtocol: ProxyProtocolVersion
 
-  public init(id: String, proto: BackendProtocol = .automatic, endpoints: [EndpointSource] = []) {
+  public init(
+    id: String, proto: BackendProtocol = .automatic, endpoints: [EndpointSource] = [],
+    tls: BackendTLSSource? = nil, proxyProtocol: ProxyProtocolVersion = .none
+  ) {
     self.id = id
     self.proto = proto
     self.endpoints = endpoints
+    self.tls = tls
+    self.proxyProtocol = proxyProtocol
+  }
+}
+
+/// Of the header that is sent to a backend.
+public enum ProxyProtocolVersion: UInt8, Hashable, Sendable {
+  case none = 0
+  case v1 = 1
+  case v2 = 2
+}
+
+/// How a backend is spoken to over TLS (Gateway API BackendTLSPolicy, Istio ClientTLSSettings).
+public struct BackendTLSSource: Hashable, Sendable {
+  /// SNI, and what the certificate must be good for when `subjectAltNames` is empty. Empty: no SNI.
+  public var serverName: String
+  /// The certificate must carry one of these instead of `serverName`.
+  public var subjectAltNames: [SubjectAltName]
+  /// Index into `TableSource.trustBundles`; nil: the system's.
+  public var trustBundle: Int?
+  /// False: whatever certificate it has (Istio `insecureSkipVerify`).
+  public var verifies: Bool
+  /// What we show of ourselves: index into `TableSource.certificates`.
+  public var certificate: Int?
+
+  public init(
+    serverName: String, subjectAltNames: [SubjectAltName] = [], trustBundle: Int? = nil, verifies: Bool = true,
+    certificate: Int? = nil
+  ) {
+    self.serverName = serverName
+    self.subjectAltNames = subjectAltNames
+    self.trustBundle = trustBundle
+    self.verifies = verifies
+    self.certificate = certificate
+  }
+}
+
+public struct SubjectAltName: Hashable, Sendable {
+  public enum Kind: UInt8, Hashable, Sendable {
+    case dns = 0
+    /// As SPIFFE identities are.
+    case uri = 1
+  }
+
+  public var kind: Kind
+  public var value: String
+
+  public init(_ kind: Kind, _ value: String) {
+    self.kind = kind
+    self.value = value
   }
 }
 
@@ -175,11 +232,25 @@ public struct CertificateSource: Hashable, Sendable {
   /// Leaf first, PEM.
   public var chainPEM: [UInt8]
   public var keyPEM: [UInt8]
+  /// DER of an OCSP response (RFC 6960) to staple to handshakes; empty: none.
+  public var ocspStaple: [UInt8]
 
-  public init(name: String, chainPEM: [UInt8], keyPEM: [UInt8]) {
+  public init(name: String, chainPEM: [UInt8], keyPEM: [UInt8], ocspStaple: [UInt8] = []) {
     self.name = name
     self.chainPEM = chainPEM
     self.keyPEM = keyPEM
+    self.ocspStaple = ocspStaple
+  }
+}
+
+/// Certificates of authorities that peers are held against.
+public struct TrustBundleSource: Hashable, Sendable {
+  public var name: String
+  public var pem: [UInt8]
+
+  public init(name: String, pem: [UInt8]) {
+    self.name = name
+    self.pem = pem
   }
 }
 

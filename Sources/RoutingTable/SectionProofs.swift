@@ -12,6 +12,7 @@ extension ImageVerifier {
     try checkBackends()
     try checkHeaderOperations()
     try checkCertificates()
+    try checkTrust()
     for index in 0..<count(of: .regexes) {
       let record = record(.regexes, index, as: RegexRecord.self)
       try check(text: record.pattern, place(.regexes, index, "pattern"))
@@ -22,7 +23,10 @@ extension ImageVerifier {
     for index in 0..<count(of: .sockets) {
       let record = record(.sockets, index, as: SocketRecord.self)
       try check(text: record.address, .visible, place(.sockets, index, "address"))
-      try require(record.kind <= 1, .badValue, place(.sockets, index, "kind"))
+      try require(
+        record.kind <= SocketKind.udp.rawValue && record.expectsProxyProtocol <= 1, .badValue,
+        place(.sockets, index, "kind"))
+      try check(record.networks, in: .networks, place(.sockets, index, "networks"))
       try check(record.listeners, in: .listeners, place(.sockets, index, "listeners"))
       try check(record.tls, in: .tlsBindings, place(.sockets, index, "tls"))
       try check(
@@ -42,6 +46,13 @@ extension ImageVerifier {
       try check(text: record.name, place(.listeners, index, "name"))
       try check(text: record.hostname, .visible, place(.listeners, index, "hostname"))
       try check(index: record.socket, in: .sockets, place(.listeners, index, "socket"))
+      try require(
+        record.proto <= ListenerProtocol.udp.rawValue && record.escapedSlashes <= EscapedSlashes.decode.rawValue
+          && record.flags <= ListenerFlag.mergesSlashes | ListenerFlag.translatesGRPCWeb, .badValue,
+        place(.listeners, index, "proto"))
+      try check(
+        index: record.clientValidation, in: .clientValidations, orNone: true,
+        place(.listeners, index, "clientValidation"))
       try check(record.virtualHosts, in: .virtualHosts, place(.listeners, index, "virtualHosts"))
       try check(
         record.hosts, leadsTo: .virtualHosts, record.virtualHosts, place(.listeners, index, "hosts"))

@@ -7,23 +7,29 @@ public struct TableSource: Hashable, Sendable {
   public var backends: [BackendSource]
   public var rules: [RuleSource]
   public var certificates: [CertificateSource]
+  public var trustBundles: [TrustBundleSource]
 
   public init(
     revision: UInt64 = 0, sockets: [SocketSource] = [], backends: [BackendSource] = [],
-    rules: [RuleSource] = [], certificates: [CertificateSource] = []
+    rules: [RuleSource] = [], certificates: [CertificateSource] = [], trustBundles: [TrustBundleSource] = []
   ) {
     self.revision = revision
     self.sockets = sockets
     self.backends = backends
     self.rules = rules
     self.certificates = certificates
+    self.trustBundles = trustBundles
   }
 }
 
-/// Protocol in front of HTTP on a socket.
+/// What a socket's peers begin with.
 public enum SocketKind: UInt8, Hashable, Sendable {
   case http = 0
+  /// TLS; what is in it, the listener says that the server name leads to.
   case https = 1
+  /// Bytes that nobody looks at.
+  case tcp = 2
+  case udp = 3
 }
 
 /// One address and port that the data plane listens on.
@@ -39,11 +45,15 @@ public struct SocketSource: Hashable, Sendable {
   public var listeners: [ListenerSource]
   /// Certificates by server name; only for `.https`.
   public var tls: [TLSBinding]
+  /// Connections begin with a PROXY protocol header (version 1 or 2), which is taken from these networks only:
+  /// connections from elsewhere are refused. Nil: none is expected. Not for `.udp`.
+  public var proxyProtocol: [NetworkSource]?
 
   public init(
     address: String = "", port: UInt16, bindPort: UInt16? = nil, kind: SocketKind = .http,
-    listeners: [ListenerSource] = [], tls: [TLSBinding] = []
+    listeners: [ListenerSource] = [], tls: [TLSBinding] = [], proxyProtocol: [NetworkSource]? = nil
   ) {
+    self.proxyProtocol = proxyProtocol
     self.address = address
     self.port = port
     self.bindPort = bindPort ?? port
@@ -58,11 +68,43 @@ public struct TLSBinding: Hashable, Sendable {
   /// `www.example.com`, `*.example.com`, or `*` for the default certificate.
   public var names: [String]
   public var certificate: Int
+  public var clientValidation: ClientValidationSource?
 
-  public init(names: [String], certificate: Int) {
+  public init(names: [String], certificate: Int, clientValidation: ClientValidationSource? = nil) {
     self.names = names
     self.certificate = certificate
+    self.clientValidation = clientValidation
   }
+}
+
+/// What a client must show of itself in the handshake.
+public struct ClientValidationSource: Hashable, Sendable {
+  public enum Mode: UInt8, Hashable, Sendable {
+    /// A certificate is asked for, and one that is sent must be valid.
+    case optional = 0
+    /// No handshake without a valid one.
+    case required = 1
+    /// A certificate is asked for; whether there is one, and whether it is valid, the backend is told and decides
+    /// (Gateway API `AllowInsecureFallback`).
+    case unchecked = 2
+  }
+
+  public var mode: Mode
+  /// Index into `TableSource.trustBundles`.
+  public var trustBundle: Int
+
+  public init(mode: Mode, trustBundle: Int) {
+    self.mode = mode
+    self.trustBundle = trustBundle
+  }
+}
+
+/// A range of addresses.
+public struct NetworkSource: Hashable, Sendable {
+  /// `10.0.0.0/8`, `2001:db8::/32`, or one address. Bits behind the prefix do not count.
+  public var text: String
+
+  public init(_ text: String) { self.text = text }
 }
 
 /// One listener. A request belongs to the listener with the most specific hostname on its socket, and
@@ -79,15 +121,62 @@ public struct ListenerSource: Hashable, Sendable {
   public var wildcardIsOneLabel: Bool
   /// Patterns of the virtual hosts of one listener are distinct.
   public var virtualHosts: [VirtualHostSource]
+  /// What is served. All but `.http` have at most one entry a virtual host, which asks nothing, and a virtual host's
+  /// pattern is held against the TLS server name.
+  public var proto: ListenerProtocol
+  public var options: ListenerOptions
+  /// As in the bindings of its names: requests for it that came in on a connection without are misdirected.
+  public var clientValidation: ClientValidationSource?
 
   public init(
     name: String, hostname: String = "", wildcardIsOneLabel: Bool = false,
-    virtualHosts: [VirtualHostSource] = []
+    virtualHosts: [VirtualHostSource] = [], proto: ListenerProtocol = .http,
+    options: ListenerOptions = ListenerOptions(), clientValidation: ClientValidationSource? = nil
   ) {
+    self.proto = proto
+    self.options = options
+    self.clientValidation = clientValidation
     self.name = name
     self.hostname = hostname
     self.wildcardIsOneLabel = wildcardIsOneLabel
     self.virtualHosts = virtualHosts
+  }
+}
+
+/// What a listener serves behind what its socket begins with.
+public enum ListenerProtocol: UInt8, Hashable, Sendable {
+  case http = 0
+  /// The bytes go to a backend as they are: of a `.tcp` socket, or out of TLS that was terminated.
+  case tcp = 1
+  /// TLS that the backend terminates; only on `.https` sockets.
+  case tlsPassthrough = 2
+  case udp = 3
+}
+
+/// `%2F` and `%5C` in a path, which peers and backends read differently.
+public enum EscapedSlashes: UInt8, Hashable, Sendable {
+  /// Bytes like others: matched and forwarded as they came.
+  case keep = 0
+  /// 400.
+  case reject = 1
+  /// Slashes, before the dot segments are resolved and routes are looked up.
+  case decode = 2
+}
+
+/// How a listener takes HTTP requests.
+public struct ListenerOptions: Hashable, Sendable {
+  public var escapedSlashes: EscapedSlashes
+  /// Several slashes in a row count as one, before routes are looked up.
+  public var mergesSlashes: Bool
+  /// gRPC-Web requests are translated to gRPC.
+  public var translatesGRPCWeb: Bool
+
+  public init(
+    escapedSlashes: EscapedSlashes = .keep, mergesSlashes: Bool = false, translatesGRPCWeb: Bool = false
+  ) {
+    self.escapedSlashes = escapedSlashes
+    self.mergesSlashes = mergesSlashes
+    self.translatesGRPCWeb = translatesGRPCWeb
   }
 }
 

@@ -24,7 +24,12 @@ struct RandomTables {
     let backends = (0..<3).map { number in
       BackendSource(
         id: "test/backend:\(number)",
-        endpoints: [EndpointSource(address: number == 0 ? "::1" : "10.0.0.\(number)", port: 80)])
+        endpoints: [EndpointSource(address: number == 0 ? "::1" : "10.0.0.\(number)", port: 80)],
+        tls: number == 1
+          ? BackendTLSSource(
+            serverName: "b.test", subjectAltNames: [SubjectAltName(.uri, "spiffe://A/b")], trustBundle: 0,
+            certificate: 0)
+          : nil, proxyProtocol: number == 2 ? .v2 : .none)
     }
     var sockets: [SocketSource] = []
     for index in 0..<(1 + random.below(2)) {
@@ -35,12 +40,19 @@ struct RandomTables {
             name: "test/\(host.text)", hostname: host.text, wildcardIsOneLabel: host.oneLabel,
             virtualHosts: virtualHosts(entries: entries)))
       }
-      if index > 0 { socket.tls = [TLSBinding(names: ["*", "*.Example.com"], certificate: 0)] }
+      if index > 0 {
+        let validation = ClientValidationSource(mode: .required, trustBundle: 0)
+        socket.tls = [TLSBinding(names: ["*", "*.Example.com"], certificate: 0, clientValidation: validation)]
+        socket.listeners[0].clientValidation = validation
+        socket.listeners[0].options = ListenerOptions(escapedSlashes: .decode, translatesGRPCWeb: true)
+        socket.proxyProtocol = [NetworkSource("10.0.0.0/8"), NetworkSource("fd00::/8")]
+      }
       sockets.append(socket)
     }
     return TableSource(
       revision: random.next(), sockets: sockets, backends: backends, rules: rules,
-      certificates: [CertificateSource(name: "c", chainPEM: [1, 2], keyPEM: [3])])
+      certificates: [CertificateSource(name: "c", chainPEM: [1, 2], keyPEM: [3], ocspStaple: [4])],
+      trustBundles: [TrustBundleSource(name: "t", pem: [5])])
   }
 
   private mutating func rule(_ number: Int) -> RuleSource {

@@ -12,12 +12,13 @@ enum TableCompiler {
         SocketSource(
           address: bindAddress, port: socket.port, bindPort: portMap[socket.port] ?? socket.port,
           kind: socket.kind, listeners: socket.listeners.map(listener),
-          tls: socket.listeners.flatMap(\.tls))
+          tls: socket.listeners.flatMap(\.tls), proxyProtocol: socket.proxyProtocol)
       },
       backends: model.backends.map {
-        BackendSource(id: $0.id, proto: $0.proto, endpoints: endpoints($0))
+        BackendSource(
+          id: $0.id, proto: $0.proto, endpoints: endpoints($0), tls: $0.tls, proxyProtocol: $0.proxyProtocol)
       },
-      rules: model.rules, certificates: model.certificates)
+      rules: model.rules, certificates: model.certificates, trustBundles: model.trustBundles)
   }
 
   static func listener(_ listener: ModelListener) -> ListenerSource {
@@ -25,10 +26,12 @@ enum TableCompiler {
     return ListenerSource(
       name: listener.name, hostname: listener.hostname.text,
       virtualHosts: patterns.map { pattern in
-        VirtualHostSource(
-          pattern: pattern.text,
-          entries: distinct(listener.blocks.flatMap { entries(of: $0, for: pattern) }))
-      })
+        let own = distinct(listener.blocks.flatMap { entries(of: $0, for: pattern) })
+        // Below HTTP nothing tells the entries of a pattern apart, so that the first of them has all.
+        return VirtualHostSource(
+          pattern: pattern.text, entries: listener.proto == .http ? own : Array(own.prefix(1)))
+      },
+      proto: listener.proto, options: listener.options, clientValidation: listener.clientValidation)
   }
 
   /// A route that names both a name and a wildcard over it comes twice; the first time decides.

@@ -24,6 +24,7 @@ struct GatewayStage {
     if claim == .assumed { node.notices.append(.gatewayClassAssumed(className)) }
     node.notices += Notice.fields(of: object)
     node.listeners = gateway.spec.listeners.map { listener(of: gateway, $0, &memory, &builder) }
+    for index in node.listeners.indices { node.listeners[index].apply(gateway.metadata.annotations) }
     var rejection: Verdict?
     // Leaving out what keeps people out would let them in.
     if let field = object.closedFields.first {

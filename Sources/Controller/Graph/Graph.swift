@@ -79,7 +79,10 @@ public struct Graph: Sendable {
       guard let listener = listeners[claim.id.owner]?[claim.id.section], listener.canServe else { continue }
       let slot = ListenerSlot(port: claim.port, kind: claim.kind, hostname: claim.hostname)
       guard listener.slots.contains(slot), services[slot] == nil else { continue }
-      services[slot] = SlotService(name: claim.name, certificates: listener.certificates)
+      services[slot] = SlotService(
+        name: claim.name, proto: listener.proto, options: listener.options.http,
+        proxyProtocol: listener.options.proxyProtocol, certificates: listener.certificates,
+        clientValidation: listener.clientValidation)
     }
     return services
   }

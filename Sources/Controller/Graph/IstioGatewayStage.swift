@@ -15,6 +15,9 @@ struct IstioGatewayStage {
       for (index, server) in gateway.servers.enumerated() {
         var node = self.server(
           server, names[index], namespace: gateway.metadata.namespace, &memory, &builder)
+        node.apply(gateway.metadata.annotations)
+        // Istio's name for what the annotation asks for.
+        if node.protocolName == "GRPC-WEB" { node.options.http.translatesGRPCWeb = true }
         // Leaving out what keeps people out would let them in.
         if let field = closed.first(where: { "\($0.path).".hasPrefix("spec.servers[\(index)].") }),
           node.accepted.holds

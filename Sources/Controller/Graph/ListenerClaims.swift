@@ -17,6 +17,7 @@ struct ListenerClaim: Sendable {
   var seniority: Seniority
   var port: UInt16
   var kind: SocketKind
+  var proxyProtocol: [NetworkSource]?
   var hostname: Hostname
 
   var isIstio: Bool { id.owner.kind == .istioGateway }
@@ -71,7 +72,7 @@ struct ClaimCourt {
   private func settlePort(
     _ claims: [ListenerClaim], _ outcomes: inout [ListenerClaim.ID: ClaimOutcome]
   ) {
-    var kind: SocketKind?
+    var first: ListenerClaim?
     var winners: [Hostname: [ListenerClaim]] = [:]
     let kinds = Dictionary(grouping: claims, by: \.id.owner).mapValues { Set($0.map(\.kind)) }
     let twins = Dictionary(grouping: claims.filter { !$0.isIstio }) { Twin($0) }.filter { $0.value.count > 1 }
@@ -80,8 +81,17 @@ struct ClaimCourt {
         outcomes[claim.id] = ClaimOutcome(conflict: fault)
         continue
       }
-      if let kind, kind != claim.kind {
+      if let first, first.kind != claim.kind {
         outcomes[claim.id] = ClaimOutcome(conflict: Self.protocolConflict(claim.port))
+        continue
+      }
+      if let first, first.proxyProtocol != claim.proxyProtocol {
+        outcomes[claim.id] = ClaimOutcome(
+          conflict: Fault(
+            "ProtocolConflict",
+            "port \(claim.port) takes \(first.proxyProtocol == nil ? "no PROXY protocol" : "the PROXY protocol") "
+              + "for \(first.name), and its connections begin alike for all; set "
+              + "\(ListenerSettings.proxyProtocolAnnotation) alike"))
         continue
       }
       let older = winners[claim.hostname] ?? []
@@ -92,7 +102,7 @@ struct ClaimCourt {
             "port \(claim.port) already serves HTTPS for \(claim.hostname) as \(holder.name)"))
         continue
       }
-      kind = claim.kind
+      if first == nil { first = claim }
       winners[claim.hostname, default: []].append(claim)
       outcomes[claim.id] = ClaimOutcome(
         slot: ListenerSlot(port: claim.port, kind: claim.kind, hostname: claim.hostname),

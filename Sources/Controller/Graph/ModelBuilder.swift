@@ -6,10 +6,12 @@ struct ModelBuilder {
   private(set) var rules: [RuleSource] = []
   private(set) var backends: [ModelBackend] = []
   private(set) var certificates: [CertificateSource] = []
+  private(set) var trustBundles: [TrustBundleSource] = []
   /// Blocks of each listener, in the order in which they were made.
   private(set) var blocks: [ListenerSlot: [(seniority: Seniority, block: RouteBlock)]] = [:]
   private var backendIndex: [String: Int] = [:]
   private var certificateIndex: [String: Int] = [:]
+  private var trustBundleIndex: [String: Int] = [:]
 
   mutating func intern(_ backend: ModelBackend) -> Int {
     if let index = backendIndex[backend.id] { return index }
@@ -25,6 +27,13 @@ struct ModelBuilder {
     return certificates.count - 1
   }
 
+  mutating func intern(_ bundle: TrustBundleSource) -> Int {
+    if let index = trustBundleIndex[bundle.name] { return index }
+    trustBundles.append(bundle)
+    trustBundleIndex[bundle.name] = trustBundles.count - 1
+    return trustBundles.count - 1
+  }
+
   mutating func add(_ rule: RuleSource) -> Int {
     rules.append(rule)
     return rules.count - 1
@@ -36,7 +45,8 @@ struct ModelBuilder {
 
   /// The model of everything that was gathered, for the slots that were won by listeners that can serve.
   func model(_ slots: [ListenerSlot: SlotService]) -> RoutingModel {
-    var model = RoutingModel(rules: rules, backends: backends, certificates: certificates)
+    var model = RoutingModel(
+      rules: rules, backends: backends, certificates: certificates, trustBundles: trustBundles)
     let byPort = Dictionary(grouping: slots.keys, by: \.port)
     for (port, slotsOfPort) in byPort.sorted(by: { $0.key < $1.key }) {
       let ordered = slotsOfPort.sorted { Hostname.inOrder($0.hostname, $1.hostname) }
@@ -45,11 +55,17 @@ struct ModelBuilder {
       let listeners = ordered.map { slot in
         let service = slots[slot]
         return ModelListener(
-          name: service?.name ?? "", hostname: slot.hostname,
-          tls: names.bindings(slot.hostname, service?.certificates ?? []),
+          name: service?.name ?? "", hostname: slot.hostname, proto: service?.proto ?? .http,
+          options: service?.options ?? ListenerOptions(),
+          tls: names.bindings(slot.hostname, service?.certificates ?? [], service?.clientValidation),
+          clientValidation: service?.clientValidation,
           blocks: (blocks[slot] ?? []).sorted { $0.seniority < $1.seniority }.map(\.block))
       }
-      model.sockets.append(ModelSocket(port: port, kind: ordered[0].kind, listeners: listeners))
+      model.sockets.append(
+        ModelSocket(
+          port: port, kind: ordered[0].kind,
+          // Claims that do not agree were settled.
+          proxyProtocol: ordered.compactMap { slots[$0]?.proxyProtocol }.first, listeners: listeners))
     }
     model.dropUnused()
     return model
@@ -57,7 +73,8 @@ struct ModelBuilder {
 }
 
 extension RoutingModel {
-  /// Keeps only rules that an entry leads to, backends that those rules use, and certificates that are bound.
+  /// Keeps only rules that an entry leads to, backends that those rules use, and certificates and trust bundles that
+  /// listeners and those backends use.
   fileprivate mutating func dropUnused() {
     var usedRules: Set<Int> = []
     var usedCertificates: Set<Int> = []
@@ -66,12 +83,24 @@ extension RoutingModel {
       for entry in listener.blocks.flatMap(\.hosts.values).joined() { usedRules.insert(entry.rule) }
     }
     let rulePlaces = Self.places(usedRules)
-    let certificatePlaces = Self.places(usedCertificates)
     rules = usedRules.sorted().map { rules[$0] }
-    certificates = usedCertificates.sorted().map { certificates[$0] }
     let usedBackends = Set(rules.flatMap { $0.action.backends })
     let backendPlaces = Self.places(usedBackends)
     backends = usedBackends.sorted().map { backends[$0] }
+    usedCertificates.formUnion(backends.compactMap(\.tls?.certificate))
+    let usedBundles = Set(
+      sockets.flatMap(\.listeners).compactMap(\.clientValidation?.trustBundle)
+        + backends.compactMap(\.tls?.trustBundle))
+    let certificatePlaces = Self.places(usedCertificates)
+    let bundlePlaces = Self.places(usedBundles)
+    certificates = usedCertificates.sorted().map { certificates[$0] }
+    trustBundles = usedBundles.sorted().map { trustBundles[$0] }
+    for index in backends.indices {
+      guard var tls = backends[index].tls else { continue }
+      tls.certificate = tls.certificate.flatMap { certificatePlaces[$0] }
+      tls.trustBundle = tls.trustBundle.flatMap { bundlePlaces[$0] }
+      backends[index].tls = tls
+    }
     for index in rules.indices {
       guard case .forward(var shares) = rules[index].action else { continue }
       for share in shares.indices {
@@ -81,7 +110,7 @@ extension RoutingModel {
     }
     for socket in sockets.indices {
       for index in sockets[socket].listeners.indices {
-        sockets[socket].listeners[index].renumber(rulePlaces, certificatePlaces)
+        sockets[socket].listeners[index].renumber(rulePlaces, certificatePlaces, bundlePlaces)
       }
     }
   }
@@ -93,8 +122,14 @@ extension RoutingModel {
 }
 
 extension ModelListener {
-  fileprivate mutating func renumber(_ rules: [Int: Int], _ certificates: [Int: Int]) {
-    for index in tls.indices { tls[index].certificate = certificates[tls[index].certificate] ?? 0 }
+  fileprivate mutating func renumber(_ rules: [Int: Int], _ certificates: [Int: Int], _ trustBundles: [Int: Int]) {
+    if let validation = clientValidation {
+      clientValidation?.trustBundle = trustBundles[validation.trustBundle] ?? 0
+    }
+    for index in tls.indices {
+      tls[index].certificate = certificates[tls[index].certificate] ?? 0
+      tls[index].clientValidation = clientValidation
+    }
     for index in blocks.indices {
       blocks[index].hosts = blocks[index].hosts.mapValues { entries in
         entries.map { entry in
@@ -117,7 +152,11 @@ extension ActionSource {
 struct SlotService {
   /// Name of the oldest claim.
   var name: String
+  var proto = ListenerProtocol.http
+  var options = ListenerOptions()
+  var proxyProtocol: [NetworkSource]?
   var certificates: [ListenerCertificate]
+  var clientValidation: ClientValidationSource?
 }
 
 /// Deals out the server names of one socket: a listener's own hostname to its first certificate, then the
@@ -127,7 +166,9 @@ private struct TLSNames {
 
   mutating func reserve(_ hostname: Hostname) { taken.insert(hostname) }
 
-  mutating func bindings(_ hostname: Hostname, _ certificates: [ListenerCertificate]) -> [TLSBinding] {
+  mutating func bindings(
+    _ hostname: Hostname, _ certificates: [ListenerCertificate], _ validation: ClientValidationSource?
+  ) -> [TLSBinding] {
     var bindings: [TLSBinding] = []
     for (position, certificate) in certificates.enumerated() {
       var names = position == 0 ? [hostname.description] : []
@@ -135,7 +176,9 @@ private struct TLSNames {
       where certificates.count > 1 && !name.isAny && hostname.covers(name) && taken.insert(name).inserted {
         names.append(name.text)
       }
-      if !names.isEmpty { bindings.append(TLSBinding(names: names, certificate: certificate.index)) }
+      if !names.isEmpty {
+        bindings.append(TLSBinding(names: names, certificate: certificate.index, clientValidation: validation))
+      }
     }
     return bindings
   }

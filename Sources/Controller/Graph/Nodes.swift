@@ -74,6 +74,10 @@ struct ListenerNode: Sendable {
   var slots: [ListenerSlot] = []
   var sharedWith: [String] = []
   var certificates: [ListenerCertificate] = []
+  var proto = ListenerProtocol.http
+  /// What its object's annotations ask for.
+  var options = ListenerSettings()
+  var clientValidation: ClientValidationSource?
   var redirectsToHTTPS = false
   var attachedRoutes = 0
 
@@ -107,7 +111,8 @@ extension ListenerNode {
     return hosts.enumerated().map { index, host in
       ListenerClaim(
         id: ListenerClaim.ID(owner: object.key, section: section, host: index), sectionName: name,
-        seniority: object.seniority, port: port, kind: kind, hostname: host.hostname)
+        seniority: object.seniority, port: port, kind: kind, proxyProtocol: options.proxyProtocol,
+        hostname: host.hostname)
     }
   }
 

@@ -34,8 +34,25 @@ struct References {
       ?? options.backendOverrides.first { $0.name == service.name && $0.namespace == nil }
   }
 
+  /// Of a Service: the version of the PROXY protocol header that its connections begin with, `v1` or `v2`.
+  static let proxyProtocolAnnotation = "sluice.dev/proxy-protocol"
+
   /// The backend behind one port of a Service. Without a port it must have only one.
   func backend(_ name: ServiceName, port: Int?) throws(Fault) -> ModelBackend {
+    var backend = try place(of: name, port: port)
+    switch store.service(name)?.metadata.annotations[Self.proxyProtocolAnnotation] {
+    case nil, "off": break
+    case "v1": backend.proxyProtocol = .v1
+    case "v2": backend.proxyProtocol = .v2
+    case let text?:
+      throw Fault(
+        "UnsupportedValue",
+        "annotation \(Self.proxyProtocolAnnotation) of Service \(name) is \"\(text)\"; it takes v1, v2 or off")
+    }
+    return backend
+  }
+
+  private func place(of name: ServiceName, port: Int?) throws(Fault) -> ModelBackend {
     let service = store.service(name)
     if let override = overridden(name) {
       guard let number = port ?? service?.onlyPort else {

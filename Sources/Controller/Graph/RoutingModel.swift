@@ -8,11 +8,14 @@ public struct RoutingModel: Sendable, Equatable {
   public var rules: [RuleSource] = []
   public var backends: [ModelBackend] = []
   public var certificates: [CertificateSource] = []
+  public var trustBundles: [TrustBundleSource] = []
 }
 
 public struct ModelSocket: Sendable, Equatable {
   public var port: UInt16
   public var kind: SocketKind
+  /// Connections begin with a PROXY protocol header, which is taken from these networks only; nil: none is expected.
+  var proxyProtocol: [NetworkSource]?
   /// Distinct hostnames, the most specific first.
   public var listeners: [ModelListener]
 }
@@ -22,8 +25,11 @@ public struct ModelListener: Sendable, Equatable {
   /// `default/hoopgateway/http`: the oldest object that asked for it, and its listener.
   public var name: String
   var hostname: Hostname
+  var proto = ListenerProtocol.http
+  var options = ListenerOptions()
   /// Server names → index into the model's certificates.
   var tls: [TLSBinding] = []
+  var clientValidation: ClientValidationSource?
   /// One an API, the oldest first.
   var blocks: [RouteBlock] = []
 }
@@ -48,6 +54,9 @@ public struct ModelBackend: Sendable, Equatable {
   public var id: String
   public var proto: BackendProtocol
   var origin: EndpointOrigin
+  /// Nil: in the clear.
+  var tls: BackendTLSSource?
+  var proxyProtocol = ProxyProtocolVersion.none
 }
 
 /// Where the endpoints of a backend come from. Resolved apart from the routes, so that a change of

@@ -90,6 +90,6 @@ struct StoreChange: Sendable {
     let old = before.resource.metadata
     let new = after.resource.metadata
     return old.generation == new.generation && new.generation > 0 && old.uid == new.uid
-      && old.labels == new.labels
+      && old.labels == new.labels && old.annotations == new.annotations
   }
 }

@@ -44,8 +44,8 @@ struct EndpointInterner: ~Copyable {
   mutating func endpoint(backend identity: String, address: String, port: UInt16) -> Int32 {
     endpoints.retain("\(identity)|\(address)|\(port)")
   }
-  mutating func socket(address: String, port: UInt16, bindPort: UInt16) -> Int32 {
-    sockets.retain("\(address)|\(port)|\(bindPort)")
+  mutating func socket(address: String, port: UInt16, bindPort: UInt16, isDatagram: Bool) -> Int32 {
+    sockets.retain("\(address)|\(port)|\(bindPort)|\(isDatagram)")
   }
 
   /// Takes back what one configuration used.

@@ -88,6 +88,7 @@ final class LoadedConfiguration: @unchecked Sendable {
   /// One socket of the image on its way to be bound.
   struct Socket {
     var slot: Int16
+    var kind: SocketKind
     var address: String
     var port: UInt16
     var bindPort: UInt16
@@ -106,10 +107,11 @@ final class LoadedConfiguration: @unchecked Sendable {
     for index in 0..<table.socketCount {
       let socket = table.socket(index)
       let address = String(decoding: socket.address)
-      let slot = interner.socket(address: address, port: socket.port, bindPort: socket.bindPort)
+      let slot = interner.socket(
+        address: address, port: socket.port, bindPort: socket.bindPort, isDatagram: socket.kind == .udp)
       sockets.append(
         Socket(
-          slot: Int16(slot), address: address, port: socket.port, bindPort: socket.bindPort,
+          slot: Int16(slot), kind: socket.kind, address: address, port: socket.port, bindPort: socket.bindPort,
           certificateProblem: resources.certificateProblems[index]))
       let isSecure = socket.kind == SocketKind.https
       storage.add(

@@ -4,12 +4,19 @@ import YAML
 /// A table as YAML that a person can read: rules and backends by name where they are used.
 func dump(_ table: TableSource) -> Node {
   let dumper = TableDumper(table: table)
-  return .mapping([
+  var node: Node = .mapping([
     ("sockets", .sequence(table.sockets.map(dumper.socket))),
     ("rules", .sequence(table.rules.enumerated().map { dumper.rule($0.element, $0.offset) })),
     ("backends", .sequence(table.backends.map(dumper.backend))),
-    ("certificates", .sequence(table.certificates.map { .string($0.name) })),
+    (
+      "certificates",
+      .sequence(table.certificates.map { .string($0.name + ($0.ocspStaple.isEmpty ? "" : " with OCSP staple")) })
+    ),
   ])
+  if !table.trustBundles.isEmpty {
+    node["trustBundles"] = .sequence(table.trustBundles.map { .string($0.name) })
+  }
+  return node
 }
 
 private struct TableDumper {
@@ -19,8 +26,11 @@ private struct TableDumper {
     var node: Node = .mapping([
       ("bind", .string("\(socket.address.isEmpty ? "*" : socket.address):\(socket.bindPort)")),
       ("port", .int(socket.port)),
-      ("kind", .string(socket.kind == .http ? "http" : "https")),
+      ("kind", .string("\(socket.kind)")),
     ])
+    if let networks = socket.proxyProtocol {
+      node["proxyProtocol"] = .string("from \(networks.map(\.text).joined(separator: ", "))")
+    }
     if !socket.tls.isEmpty {
       node["tls"] = .sequence(
         socket.tls.map {
@@ -29,7 +39,7 @@ private struct TableDumper {
     }
     node["listeners"] = .sequence(
       socket.listeners.map { listener in
-        .mapping([
+        var node: Node = .mapping([
           ("name", .string(listener.name)), ("hostname", .string(listener.hostname)),
           (
             "virtualHosts",
@@ -39,8 +49,24 @@ private struct TableDumper {
               })
           ),
         ])
+        if listener.proto != .http { node["protocol"] = .string("\(listener.proto)") }
+        let options = options(listener.options)
+        if !options.isEmpty { node["options"] = .string(options.joined(separator: ", ")) }
+        if let validation = listener.clientValidation {
+          let bundle = table.trustBundles[validation.trustBundle].name
+          node["clientCertificate"] = .string("\(validation.mode), held against \(bundle)")
+        }
+        return node
       })
     return node
+  }
+
+  private func options(_ options: ListenerOptions) -> [String] {
+    var parts: [String] = []
+    if options.escapedSlashes != .keep { parts.append("escaped slashes: \(options.escapedSlashes)") }
+    if options.mergesSlashes { parts.append("merges slashes") }
+    if options.translatesGRPCWeb { parts.append("translates gRPC-Web") }
+    return parts
   }
 
   private func entry(_ entry: EntrySource) -> Node {
@@ -104,7 +130,7 @@ private struct TableDumper {
   }
 
   func backend(_ backend: BackendSource) -> Node {
-    .mapping([
+    var node: Node = .mapping([
       ("id", .string(backend.id)), ("protocol", .string("\(backend.proto)")),
       (
         "endpoints",
@@ -117,5 +143,19 @@ private struct TableDumper {
           })
       ),
     ])
+    if backend.proxyProtocol != .none { node["proxyProtocol"] = .string("\(backend.proxyProtocol)") }
+    if let tls = backend.tls { node["tls"] = .string(describe(tls)) }
+    return node
+  }
+
+  private func describe(_ tls: BackendTLSSource) -> String {
+    var parts = ["server name \(tls.serverName.isEmpty ? "-" : tls.serverName)"]
+    if !tls.subjectAltNames.isEmpty {
+      parts.append("names " + tls.subjectAltNames.map { "\($0.kind) \($0.value)" }.joined(separator: " or "))
+    }
+    parts.append("held against \(tls.trustBundle.map { table.trustBundles[$0].name } ?? "the system's authorities")")
+    if !tls.verifies { parts.append("not verified") }
+    if let certificate = tls.certificate { parts.append("shows \(table.certificates[certificate].name)") }
+    return parts.joined(separator: ", ")
   }
 }
