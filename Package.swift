@@ -63,6 +63,7 @@ let dataPlane: [Target] = [
   library("HTTP2", ["HTTPSemantics", "IdleMemory", "CNghttp2"]),
   library("TLS", ["HTTPSemantics", "IdleMemory", "CLinux", "COpenSSL"]),
   library("ProxyProtocol", ["HTTPSemantics"]),
+  library("GRPCWeb", ["HTTPSemantics"]),
   library("Upstream"),
   library("Telemetry", ["CLinux"]),
   library(
@@ -102,6 +103,7 @@ let testTargets: [Target] = [
   tests(of: "RoutingTable", ["HTTPSemantics"]),
   tests(of: "SystemIO", ["CLinux"]),
   tests(of: "ProxyProtocol", ["HTTPSemantics"]),
+  tests(of: "GRPCWeb", ["HTTPSemantics"]),
   tests(of: "Upstream"),
   tests(of: "ControlProtocol", ["CLinux"]),
   tests(of: "Telemetry", ["CLinux"]),

@@ -14,6 +14,7 @@ import Testing
     "HTTP2": ["HTTPSemantics", "IdleMemory", "CNghttp2"],
     "TLS": ["HTTPSemantics", "IdleMemory", "CLinux", "COpenSSL"],
     "ProxyProtocol": ["HTTPSemantics"],
+    "GRPCWeb": ["HTTPSemantics"],
     "Upstream": [],
     "Telemetry": ["CLinux"],
     "DataPlane": [
@@ -41,7 +42,7 @@ import Testing
   /// What no module of the data plane may import, whatever the table says.
   static let dataPlane: Set<String> = [
     "HTTPSemantics", "RoutingTable", "ControlProtocol", "SystemIO", "IdleMemory", "HTTP1", "HTTP2", "TLS",
-    "ProxyProtocol", "Upstream", "Telemetry", "DataPlane", "sluice-dataplane",
+    "ProxyProtocol", "GRPCWeb", "Upstream", "Telemetry", "DataPlane", "sluice-dataplane",
   ]
   static let controllerOnly: Set<String> = [
     "Controller", "GatewayAPI", "YAML", "Foundation", "FoundationEssentials", "NIOCore", "NIOPosix", "NIOSSL",
