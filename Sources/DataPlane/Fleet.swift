@@ -21,7 +21,7 @@ final class Fleet: FleetControl {
   private var retiring: [UInt64: Int] = [:]
   private var listening: [Int16: Listening] = [:]
   private var nextWorker = 0
-  private let ticketKeys = TLSServer.makeTicketKeys()
+  private let ticketKeys: TLSTicketKeys
 
   /// A socket that is bound; its descriptors belong to the workers' engines.
   private struct Listening {
@@ -31,6 +31,7 @@ final class Fleet: FleetControl {
 
   init(options: DataPlaneOptions) throws(SystemError) {
     self.options = options
+    ticketKeys = TLSTicketKeys(intervalMilliseconds: options.limits.tlsTicketKeyInterval)
     let descriptor = eventfd(0, Int32(EFD_NONBLOCK | EFD_CLOEXEC))
     guard descriptor >= 0 else { throw SystemError(errno: clinux_errno(), operation: "eventfd") }
     adoptionEventDescriptor = descriptor
@@ -75,7 +76,7 @@ final class Fleet: FleetControl {
     if let current, current.resources.image === image {
       resources = current.resources
     } else {
-      resources = try ImageResources(image, ticketKeys: ticketKeys)
+      resources = try ImageResources(image, ticketKeys: ticketKeys, limits: options.limits)
     }
     let configuration = LoadedConfiguration(
       resources, changes: changes, sequence: sequence + 1, interner: &interner)

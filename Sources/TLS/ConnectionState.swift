@@ -30,10 +30,21 @@ struct ConnectionState {
   var sink: UnsafeMutablePointer<UInt8>?
   var sinkCount = 0
   var sinkCapacity = 0
+  // INVARIANT: of the context that the connection began with, which outlives it; nil on a client's side.
+  let server: UnsafeMutablePointer<ServerTable>?
+  // INVARIANT: of `server`; set once the ClientHello has been read.
+  var entry: UnsafeMutablePointer<ServerEntry>?
+  // INVARIANT: owned, `identityCount` bytes; nil without a client certificate that was verified.
+  var identity: UnsafeMutablePointer<UInt8>?
+  var identityCount = 0
+  var keyUpdates: UInt32 = 0
+  /// A ticket of keys that are not ours, or no longer, was shown.
+  var hasForeignTicket = false
 
-  init(ssl: OpaquePointer, isServer: Bool) {
+  init(ssl: OpaquePointer, server: UnsafeMutablePointer<ServerTable>?) {
     unsafe library = ssl
-    self.isServer = isServer
+    unsafe self.server = unsafe server
+    isServer = unsafe server != nil
   }
 
   /// The library's connection, awake: every way to it leads through here.
@@ -98,6 +109,11 @@ private func connectionState(_ bio: OpaquePointer?) -> UnsafeMutablePointer<Conn
   unsafe BIO_get_data(bio)?.assumingMemoryBound(to: ConnectionState.self)
 }
 
+/// The connection that a callback of the library is about.
+func connectionState(of ssl: OpaquePointer?) -> UnsafeMutablePointer<ConnectionState>? {
+  unsafe connectionState(SSL_get_rbio(ssl))
+}
+
 func makeConnection(_ base: OpaquePointer, isServer: Bool) -> TLSConnection? {
   guard let method = unsafe connectionMethod, let ssl = unsafe SSL_new(base) else { return nil }
   guard let bio = unsafe BIO_new(method) else {
@@ -105,7 +121,9 @@ func makeConnection(_ base: OpaquePointer, isServer: Bool) -> TLSConnection? {
     return nil
   }
   let state = UnsafeMutablePointer<ConnectionState>.allocate(capacity: 1)
-  unsafe state.initialize(to: ConnectionState(ssl: ssl, isServer: isServer))
+  let table = unsafe isServer ? SSL_CTX_get_ex_data(base, serverTableIndex) : nil
+  unsafe state.initialize(
+    to: ConnectionState(ssl: ssl, server: table?.assumingMemoryBound(to: ServerTable.self)))
   unsafe BIO_set_data(bio, state)
   unsafe BIO_set_init(bio, 1)
   unsafe SSL_set_bio(ssl, bio, bio)
@@ -121,6 +139,7 @@ func destroyConnection(_ state: UnsafeMutablePointer<ConnectionState>) {
   unsafe SSL_free(state.pointee.ssl)
   unsafe state.pointee.kept?.deallocate()
   unsafe state.pointee.output?.deallocate()
+  unsafe state.pointee.identity?.deallocate()
   unsafe state.deinitialize(count: 1)
   unsafe state.deallocate()
 }
@@ -263,7 +282,10 @@ func readPlaintext(
   let result = unsafe SSL_read_ex(ssl, out, capacity, &count)
   if unsafe !state.pointee.isHandshakeDone && SSL_is_init_finished(ssl) == 1 {
     unsafe state.pointee.isHandshakeDone = true
+    if unsafe state.pointee.isServer && !guardConnection(state) { return unsafe .failed(fail(state, .certificate)) }
   }
+  // What the library put up with and we do not: see `watchAfterHandshake`.
+  if let failure = unsafe state.pointee.failure { return .failed(failure) }
   if result == 1 { return .bytes(count) }
   switch unsafe SSL_get_error(ssl, result) {
   case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE: return .needMore
@@ -277,19 +299,43 @@ func readPlaintext(
   }
 }
 
-private func fail(_ state: UnsafeMutablePointer<ConnectionState>) -> TLSFailure {
+/// - Parameter kind: nil: what the library's error says.
+private func fail(
+  _ state: UnsafeMutablePointer<ConnectionState>, _ kind: TLSFailure.Kind? = nil
+) -> TLSFailure {
   let code = ERR_peek_last_error()
   ERR_clear_error()
   let verify = unsafe SSL_get_verify_result(state.pointee.ssl)
-  let isVerify =
-    unsafe !state.pointee.isServer && verify != 0
-    && Int32(truncatingIfNeeded: code & 0x7f_ffff) == SSL_R_CERTIFICATE_VERIFY_FAILED
-  let kind: TLSFailure.Kind =
-    isVerify ? .certificate : unsafe state.pointee.isHandshakeDone ? .record : .handshake
+  let reason = Int32(truncatingIfNeeded: code & 0x7f_ffff)
+  let isVerify = verify != 0 && reason == SSL_R_CERTIFICATE_VERIFY_FAILED
+  let isCertificate = isVerify || reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE
+  let told: TLSFailure.Kind =
+    isCertificate ? .certificate : unsafe state.pointee.isHandshakeDone ? .record : .handshake
   let failure = TLSFailure(
-    kind: kind, code: code, verifyCode: isVerify ? Int32(truncatingIfNeeded: verify) : 0)
+    kind: kind ?? told, code: code, verifyCode: isVerify ? Int32(truncatingIfNeeded: verify) : 0)
   unsafe state.pointee.failure = failure
   return failure
+}
+
+/// A server's connection whose handshake is done: whether its client may go on.
+private func guardConnection(_ state: UnsafeMutablePointer<ConnectionState>) -> Bool {
+  // Two calls for each message that is neither data nor an alert, none for data.
+  unsafe SSL_set_info_callback(state.pointee.ssl, watchAfterHandshake)
+  return unsafe admitClient(state)
+}
+
+/// The library answers a client that wants a new handshake with a warning (no_renegotiation) and goes on, and takes
+/// any number of KeyUpdate messages. Here the one ends the connection, and so do too many of the others.
+private func watchAfterHandshake(_ ssl: OpaquePointer?, _ what: Int32, _ value: Int32) {
+  guard let state = unsafe connectionState(of: ssl), unsafe state.pointee.failure == nil else { return }
+  if what == SSL_CB_WRITE_ALERT && value & 0xff == SSL_AD_NO_RENEGOTIATION {
+    unsafe state.pointee.failure = TLSFailure(kind: .renegotiation, code: 0, verifyCode: 0)
+  } else if what == SSL_CB_ACCEPT_LOOP, unsafe SSL_get_state(ssl) == TLS_ST_SR_KEY_UPDATE {
+    unsafe state.pointee.keyUpdates += 1
+    if let server = unsafe state.pointee.server, unsafe state.pointee.keyUpdates > server.pointee.maxKeyUpdates {
+      unsafe state.pointee.failure = TLSFailure(kind: .keyUpdates, code: 0, verifyCode: 0)
+    }
+  }
 }
 
 func writePlaintext(

@@ -26,6 +26,8 @@ extension TLSFailure: CustomStringConvertible {
       case .handshake: "handshake failed"
       case .record: "connection failed"
       case .certificate: "the peer's certificate was refused"
+      case .renegotiation: "renegotiation is refused"
+      case .keyUpdates: "too many key updates"
       case .local: "internal failure"
       }
     if verifyCode != 0, let text = unsafe X509_verify_cert_error_string(Int(verifyCode)) {

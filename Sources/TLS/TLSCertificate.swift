@@ -7,11 +7,14 @@ public struct TLSCertificate: Sendable {
   /// The leaf first, then the certificates that lead to the root.
   public var chainPEM: [UInt8]
   public var keyPEM: [UInt8]
+  /// A DER response of the certificate's OCSP responder, to be sent with it; empty: none.
+  public var ocspStaple: [UInt8]
 
-  public init(name: String, chainPEM: [UInt8], keyPEM: [UInt8]) {
+  public init(name: String, chainPEM: [UInt8], keyPEM: [UInt8], ocspStaple: [UInt8] = []) {
     self.name = name
     self.chainPEM = chainPEM
     self.keyPEM = keyPEM
+    self.ocspStaple = ocspStaple
   }
 
   /// Throws what building a server with this certificate would throw.
@@ -41,7 +44,6 @@ struct LoadedCertificate {
         message: "tls.crt holds no PEM certificate (expected -----BEGIN CERTIFICATE-----)")
     }
     do throws(TLSError) {
-      try unsafe Self.checkTime(leaf, source.name)
       unsafe key = try Self.readKey(source, leaf)
     } catch {
       unsafe Self.release(certificates)
@@ -118,15 +120,16 @@ struct LoadedCertificate {
         "tls.key cannot be read: \(describe(libraryError: error)) (keys with a passphrase are not supported)")
   }
 
-  private static func checkTime(_ leaf: OpaquePointer, _ name: String) throws(TLSError) {
+  /// What is wrong with the times of the leaf; nil when it is valid now. Such a certificate is used all the same:
+  /// clients that check refuse it, those that do not go on, and there is no better one to take its place.
+  var outOfTime: String? {
     if unsafe X509_cmp_current_time(X509_get0_notAfter(leaf)) < 0 {
-      throw unsafe TLSError(
-        .expired, certificate: name, message: "expired at \(text(of: X509_get0_notAfter(leaf)))")
+      return unsafe "expired at \(Self.text(of: X509_get0_notAfter(leaf)))"
     }
     if unsafe X509_cmp_current_time(X509_get0_notBefore(leaf)) > 0 {
-      throw unsafe TLSError(
-        .notYetValid, certificate: name, message: "not valid before \(text(of: X509_get0_notBefore(leaf)))")
+      return unsafe "not valid before \(Self.text(of: X509_get0_notBefore(leaf)))"
     }
+    return nil
   }
 
   private static func text(of time: UnsafePointer<ASN1_TIME>?) -> String {

@@ -102,6 +102,22 @@ public struct TLSConnection {
   /// Name of the cipher suite; empty before the handshake is done.
   public var cipher: Bytes { unsafe text(SSL_CIPHER_get_name(SSL_get_current_cipher(state.pointee.ssl))) }
 
+  // MARK: The client (server)
+
+  /// `TLSClientValidation.identity` of the binding that the client's server name chose; 0 where none asks for client
+  /// certificates. Valid once the handshake is done.
+  public var clientValidation: UInt64 { unsafe state.pointee.entry?.pointee.validation ?? 0 }
+
+  /// Who the client has proved to be, as the value of an `x-forwarded-client-cert` field; empty without a
+  /// certificate that was verified. Valid once the handshake is done and while the connection is.
+  public var clientIdentity: Bytes {
+    guard let identity = unsafe state.pointee.identity else { return .empty }
+    return unsafe Bytes(start: identity, count: state.pointee.identityCount)
+  }
+
+  /// Whether the client showed a ticket of keys that are not ours, or no longer.
+  public var hasForeignTicket: Bool { unsafe state.pointee.hasForeignTicket }
+
   // MARK: Tickets (client)
 
   /// The newest session of the connection, to be resumed by another; nil when there is none. Who takes it

@@ -1,7 +1,7 @@
 /// Why a server or client could not be built. Names the certificate and what to do.
 public struct TLSError: Error, Equatable, Sendable, CustomStringConvertible {
   public enum Reason: Sendable {
-    case noCertificate, noKey, unreadable, mismatch, expired, notYetValid, refused, noMemory
+    case noCertificate, noKey, unreadable, mismatch, refused, noMemory
   }
 
   public let reason: Reason
@@ -27,8 +27,12 @@ public struct TLSFailure: Equatable, Sendable {
     case handshake
     /// After the handshake: a damaged record, an alert of the peer.
     case record
-    /// The peer's certificate was refused (client side); `verifyCode` says why.
+    /// The peer's certificate was refused, or a client showed none where one is required; `verifyCode` says why.
     case certificate
+    /// A client asked for a new handshake on the connection (TLS 1.2).
+    case renegotiation
+    /// A client sent more KeyUpdate messages than it may (TLS 1.3).
+    case keyUpdates
     /// Our own: memory, or bytes written before the handshake was done.
     case local
   }

@@ -4,7 +4,7 @@ public enum Counter: UInt8, CaseIterable, Sendable {
   // Client connections.
   case downstreamConnections, downstreamConnectionsActive, downstreamConnectionsHandedOver
   case acceptFailures
-  case tlsHandshakes, tlsHandshakeFailures
+  case tlsHandshakes, tlsHandshakeFailures, tlsResumptions, tlsRenegotiations, tlsClientsRefused
   case downstreamBytesReceived, downstreamBytesSent
   // Requests and responses.
   case requestsHTTP1, requestsHTTP2, requestsGRPC, requestsActive
@@ -61,8 +61,8 @@ extension Counter {
   public var description: Description {
     switch self {
     case .downstreamConnections, .downstreamConnectionsActive, .downstreamConnectionsHandedOver,
-      .acceptFailures, .tlsHandshakes, .tlsHandshakeFailures, .downstreamBytesReceived,
-      .downstreamBytesSent:
+      .acceptFailures, .tlsHandshakes, .tlsHandshakeFailures, .tlsResumptions, .tlsRenegotiations,
+      .tlsClientsRefused, .downstreamBytesReceived, .downstreamBytesSent:
       connectionDescription
     case .noListener, .noHost, .noRoute, .noBackend, .noEndpoint:
       routingDescription
@@ -98,6 +98,16 @@ extension Counter {
       return Self.total("sluice_tls_handshakes_total", "result=\"ok\"", "TLS handshakes with clients.")
     case .tlsHandshakeFailures:
       return Self.total("sluice_tls_handshakes_total", "result=\"failed\"", "TLS handshakes with clients.")
+    case .tlsResumptions:
+      return Self.total(
+        "sluice_tls_resumptions_total", "", "TLS handshakes with clients that a ticket spared (among all).")
+    case .tlsRenegotiations:
+      return Self.total(
+        "sluice_tls_renegotiations_refused_total", "", "Client connections ended because they asked to renegotiate.")
+    case .tlsClientsRefused:
+      return Self.total(
+        "sluice_tls_clients_refused_total", "",
+        "TLS handshakes refused for want of a good client certificate (among those that failed).")
     case .downstreamBytesReceived:
       return Self.total("sluice_downstream_bytes_total", "direction=\"received\"", bytes)
     default:

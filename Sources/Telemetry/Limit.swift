@@ -4,7 +4,8 @@
 public enum Limit: UInt8, CaseIterable, Sendable {
   // Connections.
   case maxConnections, maxConnectionsPerWorker
-  case tlsHandshakeTimeout, requestHeadTimeout, idleTimeout, requestBodyIdleTimeout, writeStallTimeout
+  case tlsHandshakeTimeout, tlsTicketKeyInterval, maxKeyUpdates
+  case requestHeadTimeout, idleTimeout, requestBodyIdleTimeout, writeStallTimeout
   // Heads and bodies.
   case maxRequestLineBytes, maxHeadBytes, maxHeaderFields, maxTrailerBytes, maxChunkExtensionBytes
   case maxRequestBodyBytes
@@ -61,8 +62,8 @@ extension Limit {
 
   public var definition: Definition {
     switch self {
-    case .maxConnections, .maxConnectionsPerWorker, .tlsHandshakeTimeout, .requestHeadTimeout,
-      .idleTimeout, .requestBodyIdleTimeout, .writeStallTimeout:
+    case .maxConnections, .maxConnectionsPerWorker, .tlsHandshakeTimeout, .tlsTicketKeyInterval,
+      .maxKeyUpdates, .requestHeadTimeout, .idleTimeout, .requestBodyIdleTimeout, .writeStallTimeout:
       connectionDefinition
     case .maxRequestLineBytes, .maxHeadBytes, .maxHeaderFields, .maxTrailerBytes,
       .maxChunkExtensionBytes, .maxRequestBodyBytes, .bufferHighWater, .bufferLowWater:
@@ -83,6 +84,12 @@ extension Limit {
     case .maxConnectionsPerWorker:
       Self.count("max-connections-per-worker", 0...10_000_000, "client connections of one worker")
     case .tlsHandshakeTimeout: Self.time("tls-handshake-timeout", "from accept to a finished handshake")
+    case .tlsTicketKeyInterval:
+      Self.time(
+        "tls-ticket-key-interval",
+        "new keys for TLS tickets, the old ones being good for as long again; 0: no tickets")
+    case .maxKeyUpdates:
+      Self.count("max-tls-key-updates", 1...1_000_000, "KeyUpdate messages of a TLS 1.3 connection")
     case .requestHeadTimeout:
       Self.time("request-head-timeout", "from the first byte of a request head to its last (slowloris)")
     case .idleTimeout:

@@ -5,6 +5,8 @@ public struct Limits: Sendable, Equatable {
   public var maxConnections = 65_536
   public var maxConnectionsPerWorker = 0
   public var tlsHandshakeTimeout = 10_000
+  public var tlsTicketKeyInterval = 3_600_000
+  public var maxKeyUpdates = 100
   public var requestHeadTimeout = 10_000
   public var idleTimeout = 3_600_000
   public var requestBodyIdleTimeout = 300_000
@@ -55,6 +57,8 @@ public struct Limits: Sendable, Equatable {
     case .maxConnections: \.maxConnections
     case .maxConnectionsPerWorker: \.maxConnectionsPerWorker
     case .tlsHandshakeTimeout: \.tlsHandshakeTimeout
+    case .tlsTicketKeyInterval: \.tlsTicketKeyInterval
+    case .maxKeyUpdates: \.maxKeyUpdates
     case .requestHeadTimeout: \.requestHeadTimeout
     case .idleTimeout: \.idleTimeout
     case .requestBodyIdleTimeout: \.requestBodyIdleTimeout

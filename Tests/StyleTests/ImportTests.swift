@@ -12,7 +12,7 @@ import Testing
     "HTTP1": ["HTTPSemantics", "CLinux"],
     "IdleMemory": ["CLinux"],
     "HTTP2": ["HTTPSemantics", "IdleMemory", "CNghttp2"],
-    "TLS": ["HTTPSemantics", "IdleMemory", "CLinux", "COpenSSL"],
+    "TLS": ["HTTPSemantics", "IdleMemory", "CLinux", "COpenSSL", "Synchronization"],
     "ProxyProtocol": ["HTTPSemantics"],
     "GRPCWeb": ["HTTPSemantics"],
     "Upstream": [],

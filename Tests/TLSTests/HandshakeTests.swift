@@ -121,9 +121,9 @@ struct HandshakeTests {
   func ticketsStayWithTheirListener(version: TLSVersion) throws {
     let leaf = try TestCertificate("leaf", names: ["DNS:a"])
     defer { leaf.destroy() }
-    let keys = TLSServer.makeTicketKeys()
+    let keys = TLSTicketKeys(intervalMilliseconds: 3_600_000)
     let bindings = [TLSBinding(names: ["a"], certificate: leaf.certificate)]
-    func makeServer(_ identity: String, _ keys: [UInt8]?) throws -> TLSServer {
+    func makeServer(_ identity: String, _ keys: TLSTicketKeys?) throws -> TLSServer {
       try TLSServer(bindings: bindings, maximumVersion: version, identity: identity, ticketKeys: keys)
     }
     let first = try makeServer("one", keys)

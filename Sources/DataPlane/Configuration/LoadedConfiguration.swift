@@ -3,6 +3,7 @@ import HTTPSemantics
 import RoutingTable
 import SystemIO
 import TLS
+import Telemetry
 import Upstream
 
 /// What an image needs before requests can be routed by it, whatever its endpoints are: compiled regular
@@ -16,7 +17,7 @@ final class ImageResources {
   private let regexes: LoadedRegexes
 
   /// - Parameter ticketKeys: keep sessions resumable over configurations.
-  init(_ image: MappedImage, ticketKeys: [UInt8]) throws(LoadError) {
+  init(_ image: MappedImage, ticketKeys: TLSTicketKeys, limits: Limits) throws(LoadError) {
     let regexes: LoadedRegexes
     do throws(ImageError) {
       regexes = try unsafe LoadedRegexes(verified: image.start, count: image.byteCount)
@@ -29,7 +30,7 @@ final class ImageResources {
     var servers: [TLSServer?] = []
     var problems: [String] = []
     for index in 0..<table.socketCount {
-      let (server, problem) = Self.makeServer(table, table.socket(index), ticketKeys)
+      let (server, problem) = Self.makeServer(table, table.socket(index), ticketKeys, limits)
       servers.append(server)
       problems.append(problem)
     }
@@ -38,9 +39,9 @@ final class ImageResources {
   }
 
   /// The certificates of a socket. One that cannot be used takes only itself out.
-  private static func makeServer(_ table: RoutingImage, _ socket: SocketView, _ ticketKeys: [UInt8]) -> (
-    TLSServer?, String
-  ) {
+  private static func makeServer(
+    _ table: RoutingImage, _ socket: SocketView, _ ticketKeys: TLSTicketKeys, _ limits: Limits
+  ) -> (TLSServer?, String) {
     guard socket.kind == .https else { return (nil, "") }
     var bindings: [TLS.TLSBinding] = []
     var problems: [String] = []
@@ -63,9 +64,9 @@ final class ImageResources {
     }
     do throws(TLSError) {
       let identity = "\(String(decoding: socket.address)):\(socket.port)"
-      return (
-        try TLSServer(bindings: bindings, identity: identity, ticketKeys: ticketKeys), problems.joined(separator: "; ")
-      )
+      let server = try TLSServer(
+        bindings: bindings, identity: identity, ticketKeys: ticketKeys, maxKeyUpdates: limits.maxKeyUpdates)
+      return (server, problems.joined(separator: "; "))
     } catch {
       return (nil, (problems + [error.description]).joined(separator: "; "))
     }

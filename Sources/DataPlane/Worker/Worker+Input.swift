@@ -54,6 +54,7 @@ extension Worker where Engine: ~Copyable {
     unsafe tls.feed(bytes.start, bytes.count)
     while true {
       let result = unsafe tls.read(into: plaintext.base, capacity: plaintext.capacity)
+      let hasAlert = tls.pendingOutput > 0
       sendCiphertext(index)
       guard isAlive(index, handle) else { return }
       if connection[].phase == .handshaking && tls.isHandshakeDone { handshakeDone(index, tls) }
@@ -67,17 +68,43 @@ extension Worker where Engine: ~Copyable {
       case .closed:
         peerEnded(index)
         return
-      case .failed:
-        if connection[].phase == .handshaking { counters.add(.tlsHandshakeFailures) }
-        failed(index, error: 71)
+      case .failed(let failure):
+        tlsFailed(index, failure, hasAlert: hasAlert)
         return
       }
+    }
+  }
+
+  private mutating func tlsFailed(_ index: Int32, _ failure: TLSFailure, hasAlert: Bool) {
+    let connection = connections[index]
+    guard connection[].role == .downstream else {
+      failed(index, error: 71)
+      return
+    }
+    if connection[].phase == .handshaking { counters.add(.tlsHandshakeFailures) }
+    switch failure.kind {
+    case .certificate: counters.add(.tlsClientsRefused)
+    case .renegotiation: counters.add(.tlsRenegotiations)
+    case .keyUpdates: counters.hit(.maxKeyUpdates)
+    case .handshake, .record, .local: break
+    }
+    if hasAlert && connection[].phase != .tunnel {
+      // The alert is to arrive.
+      clientGone(index)
+      closeWhenDrained(index)
+    } else {
+      failed(index, error: 71)
     }
   }
 
   private mutating func handshakeDone(_ index: Int32, _ tls: TLSConnection) {
     let connection = connections[index]
     counters.add(.tlsHandshakes)
+    if tls.isResumed {
+      counters.add(.tlsResumptions)
+    } else if tls.hasForeignTicket {
+      counters.hit(.tlsTicketKeyInterval)
+    }
     if tls.negotiated == .h2 {
       startHTTP2Server(index)
     } else {
