@@ -26,6 +26,7 @@ public enum Resource: Hashable, Sendable {
   case service(Service)
   case endpointSlice(EndpointSlice)
   case secret(Secret)
+  case configMap(ConfigMap)
   case namespace(Namespace)
 
   public var kind: ResourceKind {
@@ -40,6 +41,7 @@ public enum Resource: Hashable, Sendable {
     case .service: .service
     case .endpointSlice: .endpointSlice
     case .secret: .secret
+    case .configMap: .configMap
     case .namespace: .namespace
     }
   }
@@ -56,6 +58,7 @@ public enum Resource: Hashable, Sendable {
     case .service(let value): value.metadata
     case .endpointSlice(let value): value.metadata
     case .secret(let value): value.metadata
+    case .configMap(let value): value.metadata
     case .namespace(let value): value.metadata
     }
   }
@@ -72,6 +75,7 @@ public enum Resource: Hashable, Sendable {
     case .service(let value): value.origin
     case .endpointSlice(let value): value.origin
     case .secret(let value): value.origin
+    case .configMap(let value): value.origin
     case .namespace(let value): value.origin
     }
   }
@@ -126,6 +130,7 @@ private func decode(
   case .service: .service(placed(Service(&reader, metadata), \.origin, origin))
   case .endpointSlice: .endpointSlice(placed(EndpointSlice(&reader, metadata), \.origin, origin))
   case .secret: .secret(placed(Secret(&reader, metadata), \.origin, origin))
+  case .configMap: .configMap(placed(ConfigMap(&reader, metadata), \.origin, origin))
   case .namespace: .namespace(placed(Namespace(&reader, metadata), \.origin, origin))
   }
 }

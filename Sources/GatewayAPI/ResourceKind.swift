@@ -11,6 +11,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
   case service
   case endpointSlice
   case secret
+  case configMap
   case namespace
 
   /// The value of `kind`. Two kinds are called Gateway; their groups tell them apart.
@@ -25,6 +26,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .service: "Service"
     case .endpointSlice: "EndpointSlice"
     case .secret: "Secret"
+    case .configMap: "ConfigMap"
     case .namespace: "Namespace"
     }
   }
@@ -35,7 +37,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .referenceGrant: "gateway.networking.k8s.io"
     case .istioGateway, .virtualService: "networking.istio.io"
     case .endpointSlice: "discovery.k8s.io"
-    case .service, .secret, .namespace: ""
+    case .service, .secret, .configMap, .namespace: ""
     }
   }
 
@@ -44,7 +46,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     switch self {
     case .gatewayClass, .gateway, .httpRoute, .referenceGrant: ["v1", "v1beta1"]
     case .istioGateway, .virtualService: ["v1", "v1beta1", "v1alpha3"]
-    case .grpcRoute, .service, .endpointSlice, .secret, .namespace: ["v1"]
+    case .grpcRoute, .service, .endpointSlice, .secret, .configMap, .namespace: ["v1"]
     }
   }
 
@@ -60,6 +62,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .service: "services"
     case .endpointSlice: "endpointslices"
     case .secret: "secrets"
+    case .configMap: "configmaps"
     case .namespace: "namespaces"
     }
   }
@@ -74,6 +77,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .istioGateway: ["gw"]
     case .virtualService: ["vs"]
     case .service: ["svc"]
+    case .configMap: ["cm"]
     case .namespace: ["ns"]
     case .httpRoute, .grpcRoute, .endpointSlice, .secret: []
     }
@@ -85,7 +89,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
   public var hasStatus: Bool {
     switch self {
     case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .istioGateway, .virtualService: true
-    case .referenceGrant, .service, .endpointSlice, .secret, .namespace: false
+    case .referenceGrant, .service, .endpointSlice, .secret, .configMap, .namespace: false
     }
   }
 

@@ -160,6 +160,13 @@ import YAML
     Case(
       "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ntype: kubernetes.io/tls\nstringData: {tls.crt: x}",
       "data: needs the key tls.key with the type kubernetes.io/tls"),
+    Case("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ca}\ndata: {ca.crt: text}\nbinaryData: {b: AAE=}"),
+    Case(
+      "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ca}\ndata: {a: text}\nbinaryData: {a: AAE=}",
+      "binaryData.a: stands in data as well"),
+    Case(
+      "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ca}\nbinaryData: {a: '!'}",
+      "binaryData.a: is not base64; plain text belongs into data"),
     Case("apiVersion: v1\nkind: Namespace\nmetadata: {name: team, labels: {a: b}}"),
     Case(
       "apiVersion: v1\nkind: Namespace\nmetadata: {name: Team}",
@@ -172,8 +179,8 @@ import YAML
       "warning: : has no label kubernetes.io/service-name; its endpoints belong to no Service"),
     Case(
       "apiVersion: v1\nkind: Pod\nmetadata: {name: p}",
-      "kind: Pod (v1) is not a kind that is read; those are EndpointSlice, GRPCRoute, Gateway, GatewayClass, "
-        + "HTTPRoute, Namespace, ReferenceGrant, Secret, Service, VirtualService"),
+      "kind: Pod (v1) is not a kind that is read; those are ConfigMap, EndpointSlice, GRPCRoute, Gateway, "
+        + "GatewayClass, HTTPRoute, Namespace, ReferenceGrant, Secret, Service, VirtualService"),
     Case(
       "apiVersion: gateway.networking.k8s.io/v1alpha2\nkind: GRPCRoute\nmetadata: {name: p}",
       "kind: GRPCRoute is not known in apiVersion gateway.networking.k8s.io/v1alpha2; it is known in "

@@ -126,7 +126,7 @@ extension ResourceKind {
     switch self {
     case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .referenceGrant: ["gateway-api"]
     case .istioGateway, .virtualService: ["istio-io", "networking-istio-io"]
-    case .service, .endpointSlice, .secret, .namespace: []
+    case .service, .endpointSlice, .secret, .configMap, .namespace: []
     }
   }
 }

@@ -39,6 +39,9 @@ enum KubernetesProtobuf {
       1: .object("metadata", metadata), 2: .bytesMap("data"), 3: .string("type"), 4: .stringMap("stringData"),
       5: .boolean("immutable"),
     ],
+    "ConfigMap": [
+      1: .object("metadata", metadata), 2: .stringMap("data"), 3: .bytesMap("binaryData"), 4: .boolean("immutable"),
+    ],
     "Namespace": [1: .object("metadata", metadata), 2: .ignored, 3: .ignored],
     "Service": [
       1: .object("metadata", metadata), 3: .ignored,

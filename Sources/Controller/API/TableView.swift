@@ -89,7 +89,7 @@ struct TableView {
         Column(name: "Hosts") { Self.list($0["spec"]?["hosts"]) },
         Column(name: "Accepted") { Self.condition("Accepted", in: $0["status"]?["conditions"]) },
       ]
-    case .service, .endpointSlice, .secret, .namespace, .referenceGrant: coreColumns
+    case .service, .endpointSlice, .secret, .configMap, .namespace, .referenceGrant: coreColumns
     }
   }
 
@@ -118,6 +118,12 @@ struct TableView {
       [
         Column(name: "Type") { Self.text($0["type"]) },
         Column(name: "Data") { String($0["data"]?.entries?.count ?? 0) },
+      ]
+    case .configMap:
+      [
+        Column(name: "Data") {
+          String(($0["data"]?.entries?.count ?? 0) + ($0["binaryData"]?.entries?.count ?? 0))
+        }
       ]
     case .namespace:
       [Column(name: "Status") { $0["metadata"]?["deletionTimestamp"] == nil ? "Active" : "Terminating" }]

@@ -47,6 +47,11 @@ public struct ResourceStore: Sendable {
     return if case .secret(let secret)? = self[key]?.resource { secret } else { nil }
   }
 
+  func configMap(namespace: String, name: String) -> ConfigMap? {
+    let key = ResourceKey(kind: .configMap, namespace: namespace, name: name)
+    return if case .configMap(let map)? = self[key]?.resource { map } else { nil }
+  }
+
   /// Labels of a namespace. One without an object has the label that Kubernetes gives to each.
   func labels(ofNamespace name: String) -> [String: String] {
     let key = ResourceKey(kind: .namespace, namespace: "", name: name)

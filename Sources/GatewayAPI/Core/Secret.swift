@@ -39,6 +39,33 @@ public struct Secret: Hashable, Sendable {
   }
 }
 
+/// core/v1 ConfigMap.
+public struct ConfigMap: Hashable, Sendable {
+  public var metadata: ObjectMeta
+  public var origin: SourceOrigin?
+  /// Both `data` and `binaryData`, the latter decoded.
+  public var data: [String: [UInt8]]
+  public var immutable: Bool
+
+  init(_ reader: inout ObjectReader, _ metadata: ObjectMeta) {
+    self.metadata = metadata
+    immutable = reader.bool("immutable") ?? false
+    var data: [String: [UInt8]] = [:]
+    for (key, value) in reader.stringEntries("data", keys: .secretKey) ?? [] { data[key] = Array(value.utf8) }
+    for (key, value) in reader.stringEntries("binaryData", keys: .secretKey) ?? [] {
+      let position = reader.node["binaryData"]?[key]?.position ?? reader.position
+      let path = reader.path.appending("binaryData").appending(key)
+      if data[key] != nil { reader.collector.add(.error, position, path, "stands in data as well") }
+      if let bytes = Base64.decode(value) {
+        data[key] = bytes
+      } else {
+        reader.collector.add(.error, position, path, "is not base64; plain text belongs into data")
+      }
+    }
+    self.data = data
+  }
+}
+
 extension TextRule {
   static let secretKey = TextRule(
     "letters, digits, '-', '_' and '.'", minLength: 1, maxLength: 253,

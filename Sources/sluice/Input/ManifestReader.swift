@@ -131,7 +131,7 @@ extension ResourceKind {
     switch self {
     case .namespace: 0
     case .gatewayClass: 1
-    case .secret, .referenceGrant: 2
+    case .secret, .configMap, .referenceGrant: 2
     case .service, .endpointSlice: 3
     case .gateway, .istioGateway: 4
     case .httpRoute, .grpcRoute, .virtualService: 5
