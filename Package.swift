@@ -45,6 +45,7 @@ let shims: [Target] = [
   .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
   .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
   .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+  .systemLibrary(name: "CSandbox"),
   .target(name: "CRE2", linkerSettings: [.linkedLibrary("re2")]),
 ]
 
@@ -66,11 +67,12 @@ let dataPlane: [Target] = [
   library("GRPCWeb", ["HTTPSemantics"]),
   library("Upstream"),
   library("Telemetry", ["CLinux"]),
+  library("Sandbox", ["CSandbox"]),
   library(
     "DataPlane",
     [
       "CLinux", "HTTPSemantics", "RoutingTable", "ControlProtocol", "SystemIO", "HTTP1", "HTTP2",
-      "ProxyProtocol", "TLS", "Upstream", "Telemetry",
+      "ProxyProtocol", "TLS", "Upstream", "Telemetry", "Sandbox",
     ]),
   program("sluice-dataplane", ["DataPlane"]),
 ]
@@ -107,6 +109,7 @@ let testTargets: [Target] = [
   tests(of: "Upstream"),
   tests(of: "ControlProtocol", ["CLinux"]),
   tests(of: "Telemetry", ["CLinux"]),
+  tests(of: "Sandbox"),
   tests(
     of: "DataPlane",
     ["CLinux", "ControlProtocol", "HTTP2", "HTTPSemantics", "RoutingTable", "SystemIO", "Telemetry"]),

@@ -1,3 +1,4 @@
+import Sandbox
 import SystemIO
 import TLS
 import Telemetry
@@ -25,6 +26,13 @@ public enum DataPlaneProgram {
         return 1
       }
     }
+    let confinement = Confinement(user: arguments.user, refusal: arguments.sandbox, log: log)
+    do throws(SandboxError) {
+      try confinement.beforeThreads(arguments)
+    } catch {
+      log.error("\(error)")
+      return 1
+    }
     do throws(SystemError) {
       options.engine = try engine(for: arguments.engine, log)
     } catch {
@@ -36,6 +44,8 @@ public enum DataPlaneProgram {
       try fleet.start()
       log.info("\(arguments.workers) workers on \(options.engine == .uring ? "io_uring" : "epoll")")
       var thread = try ControlThread(options: control, fleet: fleet)
+      fleet.awaitWorkers()
+      confinement.beforeServing()
       return thread.run()
     } catch {
       log.error("\(error)")

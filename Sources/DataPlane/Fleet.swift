@@ -11,6 +11,7 @@ import Telemetry
 final class Fleet: FleetControl {
   private let options: DataPlaneOptions
   private let mailboxes: [Mailbox]
+  private let ready = Atomic<Int>(0)
   private let finished = Atomic<Int>(0)
   let counters: [CounterBlock]
   let adoptionEventDescriptor: Int32
@@ -46,6 +47,11 @@ final class Fleet: FleetControl {
     }
   }
 
+  /// Returns when every worker has its engine, or has ended for want of one.
+  func awaitWorkers() {
+    while ready.load(ordering: .acquiring) + finished.load(ordering: .acquiring) < options.workers { usleep(500) }
+  }
+
   private func startWorker(_ mailbox: Mailbox, _ block: CounterBlock, seed: UInt64) throws(SystemError) {
     let options = options
     let mixed = (seed &+ 1) &* 0x9e37_79b9_7f4a_7c15 ^ monotonicNanoseconds()
@@ -54,9 +60,11 @@ final class Fleet: FleetControl {
         switch options.engine {
         case .uring:
           var worker = try Worker<UringEngine>(mailbox: mailbox, options: options, counters: block, seed: mixed)
+          ready.add(1, ordering: .acquiringAndReleasing)
           worker.run()
         case .epoll:
           var worker = try Worker<EpollEngine>(mailbox: mailbox, options: options, counters: block, seed: mixed)
+          ready.add(1, ordering: .acquiringAndReleasing)
           worker.run()
         }
       } catch {

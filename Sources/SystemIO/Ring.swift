@@ -41,7 +41,7 @@ internal import Glibc
     var parameters = io_uring_params()
     parameters.flags =
       UInt32(IORING_SETUP_SINGLE_ISSUER) | UInt32(IORING_SETUP_DEFER_TASKRUN) | UInt32(IORING_SETUP_CQSIZE)
-      | UInt32(IORING_SETUP_SUBMIT_ALL)
+      | UInt32(IORING_SETUP_SUBMIT_ALL) | UInt32(IORING_SETUP_R_DISABLED)
     parameters.cq_entries = completionCount
     let ring = unsafe clinux_ring_setup(entryCount, &parameters)
     if ring < 0 { throw SystemError(errno: clinux_errno(), operation: "io_uring_setup") }
@@ -49,6 +49,12 @@ internal import Glibc
     guard parameters.features & needed == needed else {
       System.close(ring)
       throw SystemError(errno: ENOSYS, operation: "io_uring_setup: features")
+    }
+    do throws(SystemError) {
+      try Self.restrict(ring)
+    } catch {
+      System.close(ring)
+      throw error
     }
     let submissions = Int(parameters.sq_off.array) + Int(parameters.sq_entries) * MemoryLayout<UInt32>.stride
     let completed = Int(parameters.cq_off.cqes) + Int(parameters.cq_entries) * MemoryLayout<io_uring_cqe>.stride
@@ -89,6 +95,45 @@ internal import Glibc
     let name = Self.registerName(ring)
     enterName = name ?? ring
     enterFlags = name == nil ? 0 : UInt32(IORING_ENTER_REGISTERED_RING)
+  }
+
+  /// From here on the ring does sockets and nothing else, whoever writes entries into it: no file is opened through
+  /// it behind a filter of system calls (io_uring_register(2), IORING_REGISTER_RESTRICTIONS).
+  private static func restrict(_ ring: Int32) throws(SystemError) {
+    let operations = [
+      IORING_OP_FILES_UPDATE, IORING_OP_RECV, IORING_OP_SEND, IORING_OP_RECVMSG, IORING_OP_SENDMSG, IORING_OP_ACCEPT,
+      IORING_OP_CONNECT, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL, IORING_OP_CLOSE,
+    ]
+    let registrations = [
+      IORING_REGISTER_FILES2, IORING_REGISTER_RING_FDS, IORING_UNREGISTER_RING_FDS, IORING_REGISTER_PBUF_RING,
+      IORING_UNREGISTER_PBUF_RING, IORING_REGISTER_SYNC_CANCEL,
+    ]
+    var list: [io_uring_restriction] = []
+    for operation in operations {
+      var entry = io_uring_restriction()
+      entry.opcode = UInt16(IORING_RESTRICTION_SQE_OP)
+      entry.sqe_op = UInt8(operation.rawValue)
+      list.append(entry)
+    }
+    for registration in registrations {
+      var entry = io_uring_restriction()
+      entry.opcode = UInt16(IORING_RESTRICTION_REGISTER_OP)
+      entry.register_op = UInt8(registration)
+      list.append(entry)
+    }
+    var flags = io_uring_restriction()
+    flags.opcode = UInt16(IORING_RESTRICTION_SQE_FLAGS_ALLOWED)
+    flags.sqe_flags = .max
+    list.append(flags)
+    let count = UInt32(list.count)
+    // SAFETY: the kernel copies the list during the call.
+    let result = unsafe list.withUnsafeMutableBufferPointer { buffer in
+      unsafe clinux_ring_register(ring, UInt32(IORING_REGISTER_RESTRICTIONS), buffer.baseAddress, count)
+    }
+    if result != 0 { throw SystemError(errno: clinux_errno(), operation: "io_uring_register: restrictions") }
+    if clinux_ring_register(ring, UInt32(IORING_REGISTER_ENABLE_RINGS), nil, 0) != 0 {
+      throw SystemError(errno: clinux_errno(), operation: "io_uring_register: enable")
+    }
   }
 
   /// Makes an empty table of files, as large as the process may have descriptors, `count` at most.

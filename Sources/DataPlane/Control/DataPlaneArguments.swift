@@ -1,4 +1,5 @@
 import CLinux
+public import Sandbox
 import Telemetry
 
 /// A command line that cannot be used, as a sentence for its author.
@@ -23,6 +24,9 @@ public struct DataPlaneArguments: Sendable {
   public var engine = EngineChoice.auto
   /// A line for each HTTP/2 frame (`SLUICE_DEBUG=http2`).
   public var debugHTTP2: Bool
+  /// The user that the process becomes; nil: it stays who it is.
+  public var user: String?
+  public var sandbox = Sandbox.Refusal.deny
   /// Where the access log goes; nil: off.
   public var accessLogPath: String?
 
@@ -38,6 +42,11 @@ public struct DataPlaneArguments: Sendable {
       --engine auto|uring|epoll
                              what the workers do their I/O with (default: auto, which is io_uring, or
                              epoll where the system refuses it)
+      --user NAME            becomes this user before it serves; of root's powers only that to bind
+                             ports below 1024 is kept in any case
+      --sandbox deny|kill|off
+                             what becomes of system calls that are not needed: they fail, they end the
+                             process, or nothing is filtered and any file can be opened (default: deny)
       --access-log PATH|-    JSON lines; opened again on SIGHUP (default: off)
       --log-level LEVEL      debug, info, warning or error (default: info)
       --limit NAME=VALUE     any number of times; see --help-limits
@@ -92,7 +101,7 @@ public struct DataPlaneArguments: Sendable {
 
   private static let flags: Set<String> = [
     "--control", "--instance", "--state-dir", "--admin", "--admin-port", "--workers", "--engine",
-    "--access-log", "--log-level", "--limit", "--drain-timeout",
+    "--access-log", "--user", "--sandbox", "--log-level", "--limit", "--drain-timeout",
   ]
 
   private mutating func set(_ flag: String, _ value: String) throws(ArgumentError) {
@@ -118,6 +127,12 @@ public struct DataPlaneArguments: Sendable {
       }
       engine = choice
     case "--access-log": accessLogPath = value
+    case "--user": user = value
+    case "--sandbox":
+      guard let choice = Sandbox.Refusal(rawValue: value) else {
+        throw refuse("one of " + Sandbox.Refusal.allCases.map(\.rawValue).joined(separator: ", "))
+      }
+      sandbox = choice
     case "--log-level":
       guard let level = LineLogger.Level(name: value) else { throw refuse("debug, info, warning or error") }
       control.log.level = level

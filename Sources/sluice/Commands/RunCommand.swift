@@ -32,6 +32,9 @@ struct RunCommand: AsyncParsableCommand {
   var backends: [String] = []
   @Option(help: "Worker threads of the data plane (default: one a core).") var workers: Int?
   @Option(help: "What the data plane does its I/O with: auto, uring or epoll.") var engine: String?
+  @Option(
+    help: "What becomes of system calls that the data plane does not need: deny, kill (the process) or off.")
+  var sandbox: String?
   @Option(help: "A file for access-log lines (JSON), or - .") var accessLog: String?
   @Option(name: .customLong("limit"), help: "NAME=VALUE of a data-plane limit. May be repeated.")
   var limits: [String] = []
@@ -105,6 +108,7 @@ struct RunCommand: AsyncParsableCommand {
     if let adminPort { arguments += ["--admin-port", String(adminPort)] }
     if let workers { arguments += ["--workers", String(workers)] }
     if let engine { arguments += ["--engine", engine] }
+    if let sandbox { arguments += ["--sandbox", sandbox] }
     if let accessLog { arguments += ["--access-log", accessLog] }
     for limit in limits { arguments += ["--limit", limit] }
     let seconds = max(1, drainTimeout.duration.components.seconds)

@@ -140,7 +140,9 @@ class SluiceProcess:
         self.preexec = preexec
         self.arguments = [
             str(binaries() / "sluice"), "run", "--data-dir", str(self.data), "--api", f"{self.address}:6180",
-            "--bind", self.address, "--workers", str(workers), "--drain-timeout", "5s", "--engine", engine()]
+            "--bind", self.address, "--workers", str(workers), "--drain-timeout", "5s", "--engine", engine(),
+            # A system call that is missing in the data plane's list shows.
+            "--sandbox", "kill"]
         if self.port_map:
             self.arguments += ["--port-map", ",".join(f"{a}={b}" for a, b in self.port_map.items())]
         for name in backends:
