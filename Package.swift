@@ -109,7 +109,7 @@ let testTargets: [Target] = [
   tests(of: "Upstream"),
   tests(of: "ControlProtocol", ["CLinux"]),
   tests(of: "Telemetry", ["CLinux"]),
-  tests(of: "Sandbox"),
+  tests(of: "Sandbox", ["CSandbox"]),
   tests(
     of: "DataPlane",
     ["CLinux", "ControlProtocol", "HTTP2", "HTTPSemantics", "RoutingTable", "SystemIO", "Telemetry"]),
