@@ -27,5 +27,7 @@ static inline int csandbox_landlock_create(const struct landlock_ruleset_attr *a
 static inline int csandbox_landlock_add(int ruleset, const struct landlock_path_beneath_attr *attributes) {
   return (int)syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, attributes, 0);
 }
-static inline int csandbox_landlock_restrict(int ruleset) { return (int)syscall(SYS_landlock_restrict_self, ruleset, 0); }
+static inline int csandbox_landlock_restrict(int ruleset) {
+  return (int)syscall(SYS_landlock_restrict_self, ruleset, 0);
+}
 static inline int csandbox_errno(void) { return errno; }
