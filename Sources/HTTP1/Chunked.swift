@@ -144,9 +144,10 @@ public struct ChunkedDecoder: Sendable {
 
 /// Parses a whole trailer section, its empty line included, into `table` from index 0; nil when all is well.
 ///
-/// Host, Content-Length and Transfer-Encoding are refused. Fields that RFC 9110 section 6.5.1 keeps out of
-/// trailers (connection-related, request modifiers, authentication, content metadata, cookies and what a
-/// proxy asserts about the client) are flagged to be dropped. Everything else is kept.
+/// Host, Content-Length and Transfer-Encoding are refused, under names that only look like theirs too. Fields
+/// that RFC 9110 section 6.5.1 keeps out of trailers (connection-related, request modifiers, authentication,
+/// content metadata, cookies and what a proxy asserts about the client) are flagged to be dropped. Everything
+/// else is kept.
 public func parseTrailers(
   _ p: UnsafePointer<UInt8>, _ n: Int, limits: HTTP1Limits, into table: inout HeaderTable
 ) -> HTTP1Error? {
@@ -159,7 +160,7 @@ public func parseTrailers(
   while true {
     switch unsafe scanFieldLine(line.next, end, &line) {
     case .field: break
-    case .empty: return nil
+    case .empty: return line.sawOddName && dropDisguisedNames(table) != nil ? .trailerField : nil
     case .incomplete: return .trailerTooLarge
     case .invalid(let error): return error
     }
@@ -174,14 +175,11 @@ public func parseTrailers(
 }
 
 private func mayBeTrailer(_ known: KnownHeader) -> Bool {
-  if known.isHopByHop { return false }
+  if known.isHopByHop || known.isPeerClaim { return false }
   switch known {
   case .accept, .acceptEncoding, .allow, .authorization, .cacheControl, .contentEncoding, .contentType,
-    .cookie,
-    .expect, .forwarded, .location, .origin, .proxyAuthenticate, .proxyAuthorization, .setCookie, .trailer,
-    .wwwAuthenticate, .xForwardedClientCert, .xForwardedFor, .xForwardedHost, .xForwardedPort,
-    .xForwardedProto,
-    .xRealIP, .xRequestID, .secWebSocketAccept, .secWebSocketExtensions, .secWebSocketKey,
+    .cookie, .expect, .location, .origin, .proxyAuthenticate, .proxyAuthorization, .setCookie, .trailer,
+    .wwwAuthenticate, .xRequestID, .secWebSocketAccept, .secWebSocketExtensions, .secWebSocketKey,
     .secWebSocketProtocol,
     .secWebSocketVersion:
     return false

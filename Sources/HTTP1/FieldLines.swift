@@ -17,6 +17,8 @@ struct FieldLine {
   var value: UnsafePointer<UInt8>
   var valueLength: Int
   var next: UnsafePointer<UInt8>
+  /// A name so far held token bytes besides letters, digits and "-". Stays set from line to line.
+  var sawOddName = false
 
   @inline(__always)
   init(at start: UnsafePointer<UInt8>) {
@@ -67,6 +69,7 @@ func scanFieldLine(
     let byte = unsafe cursor.pointee
     if byte == 0x3a { break }
     guard ByteSet.token.contains(byte) else { return unsafe endOfName(start, cursor, end, &line) }
+    line.sawOddName = true
     unsafe cursor += 1
     guard unsafe cursor < end else { return .incomplete }
   }
@@ -127,12 +130,13 @@ struct FieldNotes {
   var keepAlive = false
   var connectionUpgrade = false
   var listsNames = false
-  var hasExpect = false
+  var expectIndex: Int32 = -1
   var offersWebSocket = false
   var offersOther = false
   var offersH2C = false
   var isGRPC = false
   var hasTETrailers = false
+  var hasOddNames = false
 }
 
 /// Parses field lines up to and with the empty line into `table`, notes what they say, sets `next` behind
@@ -150,6 +154,7 @@ func parseFieldLines(
     case .empty:
       table.count = count
       unsafe next = line.next
+      notes.hasOddNames = line.sawOddName
       return .complete
     case .incomplete: return .incomplete
     case .invalid(let error): return .invalid(error)
@@ -191,8 +196,8 @@ extension FieldNotes {
       }
     case .connection: return noteConnection(value)
     case .expect:
-      if hasExpect || !value.equalsIgnoringCase("100-continue") { return .expectation }
-      hasExpect = true
+      if expectIndex >= 0 || !value.equalsIgnoringCase("100-continue") { return .expectation }
+      expectIndex = index
     case .upgrade: noteUpgrade(value)
     case .http2Settings: offersH2C = true
     case .te: noteTE(value)
@@ -267,6 +272,12 @@ private func parseLength(_ value: Bytes) -> Int64 {
   return result
 }
 
+func drop(_ table: HeaderTable, _ index: Int32) {
+  var field = table[Int(index)]
+  field.isDropped = true
+  table[Int(index)] = field
+}
+
 /// Most names that Connection may list besides close, keep-alive and upgrade. Each is compared with every
 /// field.
 private let maxListedNames = 16
@@ -300,6 +311,25 @@ func dropListedNames(_ table: HeaderTable) -> HTTP1Error? {
         other += 1
       }
     }
+  }
+  return nil
+}
+
+/// Refuses names that a reader which takes every byte but letters and digits for the same (CGI variables,
+/// RFC 3875 section 4.1.18) would take for Host, Content-Length or Transfer-Encoding, and flags those that it
+/// would take for a field that is never forwarded as it came.
+@inline(never)
+func dropDisguisedNames(_ table: HeaderTable) -> HTTP1Error? {
+  var index = 0
+  while index < table.count {
+    var field = table[index]
+    let disguised = KnownHeader.disguised(by: field.nameBytes)
+    if disguised.isFramingOrRouting { return .disguisedField }
+    if disguised.isHopByHop || disguised.isPeerClaim {
+      field.isDropped = true
+      table[index] = field
+    }
+    index += 1
   }
   return nil
 }

@@ -7,8 +7,9 @@ public enum HTTP1Error: UInt8, Error, Sendable, CaseIterable {
   case headTooLarge, tooManyFields
   case contentLength, duplicateContentLength, contentLengthWithTransferEncoding
   case transferEncoding, unsupportedTransferCoding, duplicateTransferEncoding, transferEncodingInHTTP10
-  case missingHost, duplicateHost, host, hostDiffersFromTarget
-  case connection, connectionListsFraming, expectation, upgradeMissing
+  case missingHost, duplicateHost, host, hostDiffersFromTarget, schemeDiffersFromConnection
+  case connection, connectionListsFraming, expectation, upgradeMissing, upgradeWithBody, traceWithBody
+  case disguisedField
   case chunkSize, chunkSizeOverflow, chunkExtension, chunkExtensionTooLong, chunkEnd
   case trailerTooLarge, trailerField
 
@@ -18,6 +19,7 @@ public enum HTTP1Error: UInt8, Error, Sendable, CaseIterable {
     switch self {
     case .requestLineTooLong: 414
     case .expectation: 417
+    case .schemeDiffersFromConnection: 421
     case .headTooLarge, .tooManyFields, .trailerTooLarge: 431
     case .connectRefused, .unsupportedTransferCoding: 501
     case .unsupportedVersion: 505
@@ -59,10 +61,14 @@ public enum HTTP1Error: UInt8, Error, Sendable, CaseIterable {
     case .duplicateHost: "more than one Host"
     case .host: "Host or target authority is malformed"
     case .hostDiffersFromTarget: "Host differs from the authority of the target"
+    case .schemeDiffersFromConnection: "scheme of the target is not that of this connection"
     case .connection: "Connection is not a list of tokens or lists too many"
     case .connectionListsFraming: "Connection lists a field that frames or routes the message"
     case .expectation: "Expect is not exactly 100-continue"
     case .upgradeMissing: "101 without Upgrade and Connection: upgrade"
+    case .upgradeWithBody: "request to upgrade has a body"
+    case .traceWithBody: "TRACE request has a body"
+    case .disguisedField: "field name can be taken for one that frames or routes the message"
     case .chunkSize: "chunk size is not hexadecimal"
     case .chunkSizeOverflow: "chunk size is too large"
     case .chunkExtension: "control byte in a chunk extension"

@@ -8,16 +8,18 @@ public import HTTPSemantics
 ///
 /// Strict RFC 9112: what is ambiguous is refused. On `.complete`, `head` is set (its table is filled from
 /// index 0) and `consumed` is the length of the head. On `.incomplete` call again from the same start with
-/// more bytes; the contents of `head` mean nothing then. `head.scheme` is left as it is. One empty line
-/// before the request line is skipped (section 2.2).
+/// more bytes; the contents of `head` mean nothing then. `head.scheme` is the connection's and is left as it
+/// is. One empty line before the request line is skipped (section 2.2).
 ///
 /// - Fields that belong to the connection (RFC 9110 section 7.6.1) and those that Connection lists are
 ///   flagged to be dropped; Trailer is kept, because trailers are forwarded.
 /// - Absolute-form becomes origin-form; its authority must equal Host, if there is one, without regard to
-///   case.
-/// - `upgrade` is set only for HTTP/1.1, with Connection: upgrade, without a body, and never for h2c;
-///   `.webSocket` only for GET.
-/// - `expectContinue` is set only for HTTP/1.1 (RFC 9110 section 10.1.1).
+///   case, and its scheme `head.scheme` (RFC 9110 section 7.4).
+/// - `upgrade` is set only for HTTP/1.1, with Connection: upgrade, and never for h2c; `.webSocket` only for
+///   GET. With a body it is refused: a backend that switches would read the body as the new protocol's.
+/// - `expectContinue` is set only for HTTP/1.1 with a body; otherwise the expectation means nothing and is
+///   flagged to be dropped (RFC 9110 section 10.1.1).
+/// - Names that some readers would take for others are refused or flagged: `dropDisguisedNames`.
 public func parseRequestHead(
   _ p: UnsafePointer<UInt8>, _ n: Int, limits: HTTP1Limits, into head: inout RequestHead, consumed: inout Int
 ) -> HeadResult {
@@ -163,6 +165,8 @@ private func parseOtherForm(
   while length < rest.count && rest[length] != 0x2f && rest[length] != 0x3f { length += 1 }
   if length == rest.count && !isWhole { return .incomplete }
   isAbsolute = true
+  let scheme: Scheme = schemeLength == 8 ? .https : .http
+  guard scheme == head.scheme else { return .invalid(.schemeDiffersFromConnection) }
   guard head.setAuthority(rest.slice(0, length)) else { return .invalid(.host) }
   unsafe cursor += schemeLength + length
   let byte = unsafe cursor.pointee
@@ -246,13 +250,20 @@ private func finish(_ head: inout RequestHead, _ notes: FieldNotes, isAbsolute: 
   head.isChunked = notes.hasTransferEncoding
   head.endStream = !notes.hasTransferEncoding && notes.contentLength <= 0
   head.keepAlive = !notes.close && (!isOld || notes.keepAlive)
-  head.expectContinue = notes.hasExpect && !isOld
+  head.expectContinue = false
+  if notes.expectIndex >= 0 {
+    head.expectContinue = !isOld && !head.endStream
+    if !head.expectContinue { drop(head.fields, notes.expectIndex) }
+  }
   head.isGRPC = notes.isGRPC
   head.hasTETrailers = notes.hasTETrailers
   head.upgrade = .none
-  if notes.connectionUpgrade && !isOld && head.endStream {
+  if head.method == .trace && !head.endStream { return .traceWithBody }
+  if notes.connectionUpgrade && !isOld {
     head.upgrade = notes.upgrade
+    if head.upgrade != .none && !head.endStream { return .upgradeWithBody }
     if head.upgrade == .webSocket && head.method != .get { head.upgrade = .none }
   }
+  if notes.hasOddNames, let error = dropDisguisedNames(head.fields) { return error }
   return notes.listsNames ? dropListedNames(head.fields) : nil
 }

@@ -123,16 +123,14 @@ private func finish(_ head: inout ResponseHead, _ notes: FieldNotes, _ method: M
     head.contentLength = -1
     head.isChunked = false
     if notes.contentLengthIndex >= 0 {
-      var field = head.fields[Int(notes.contentLengthIndex)]
-      field.isDropped = true
-      head.fields[Int(notes.contentLengthIndex)] = field
+      drop(head.fields, notes.contentLengthIndex)
     }
     if isInformational && notes.hasTransferEncoding { return .transferEncoding }
     if head.status == 101 {
       guard notes.connectionUpgrade && (notes.offersWebSocket || notes.offersOther) else {
         return .upgradeMissing
       }
-      head.upgrade = notes.offersWebSocket ? .webSocket : .other
+      head.upgrade = notes.offersWebSocket && !notes.offersOther && !notes.offersH2C ? .webSocket : .other
       head.keepAlive = false
     }
   } else if head.status == 304 || method == .head {
@@ -146,5 +144,6 @@ private func finish(_ head: inout ResponseHead, _ notes: FieldNotes, _ method: M
     head.untilClose = true
     head.keepAlive = false
   }
+  if notes.hasOddNames, let error = dropDisguisedNames(head.fields) { return error }
   return notes.listsNames ? dropListedNames(head.fields) : nil
 }

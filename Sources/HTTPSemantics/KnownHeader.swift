@@ -17,9 +17,9 @@ public enum KnownHeader: UInt8, Sendable, CaseIterable {
   case proxyAuthenticate
   case proxyAuthorization
   case secWebSocketAccept, secWebSocketVersion, secWebSocketProtocol, secWebSocketExtensions
-  case xForwardedClientCert
+  case xForwardedClientCert, xForwardedOther
 
-  /// In lower case; empty for `other`.
+  /// In lower case; empty for `other`. `xForwardedOther` is every name that begins so.
   public var name: StaticString {
     switch self {
     case .other: ""
@@ -73,6 +73,7 @@ public enum KnownHeader: UInt8, Sendable, CaseIterable {
     case .secWebSocketProtocol: "sec-websocket-protocol"
     case .secWebSocketExtensions: "sec-websocket-extensions"
     case .xForwardedClientCert: "x-forwarded-client-cert"
+    case .xForwardedOther: "x-forwarded-*"
     }
   }
 
@@ -82,6 +83,18 @@ public enum KnownHeader: UInt8, Sendable, CaseIterable {
   public var isHopByHop: Bool {
     switch self {
     case .connection, .keepAlive, .proxyConnection, .te, .transferEncoding, .upgrade, .http2Settings: true
+    default: false
+    }
+  }
+
+  /// Says who the client is or what it asked for, in place of what the connection says. From a peer that is not
+  /// trusted it is neither believed nor passed on.
+  @inlinable @inline(__always)
+  public var isPeerClaim: Bool {
+    switch self {
+    case .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xForwardedPort, .xForwardedClientCert,
+      .xForwardedOther, .xRealIP:
+      true
     default: false
     }
   }
@@ -107,7 +120,28 @@ public enum KnownHeader: UInt8, Sendable, CaseIterable {
     case 8...13: return unsafe classifyMedium(name, count)
     case 14...17: return unsafe classifyLong(name, count)
     case 18...24: return unsafe classifyLongest(name, count)
-    default: return .other
+    default: return unsafe count > 24 ? classifyForwarded(name, count) : .other
+    }
+  }
+
+  /// What a name that holds other bytes than letters, digits and "-" is to a reader that takes all those bytes
+  /// for "-"; `other` for every other name.
+  @inline(never)
+  public static func disguised(by name: Bytes) -> KnownHeader {
+    guard name.count <= 64 else { return .other }
+    return unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 64) { copy in
+      guard let start = copy.baseAddress else { return .other }
+      var isOdd = false
+      var index = 0
+      while index < name.count {
+        let byte = name[index]
+        let isPlain = byte &- 0x30 < 10 || (byte | 0x20) &- 0x61 < 26 || byte == 0x2d
+        if !isPlain { isOdd = true }
+        // SAFETY: the index is below the count, which is at most the capacity.
+        unsafe start[index] = isPlain ? byte : 0x2d
+        index += 1
+      }
+      return unsafe isOdd ? classify(UnsafePointer(start), name.count) : .other
     }
   }
 }
@@ -190,6 +224,7 @@ func classifyMedium(_ name: UnsafePointer<UInt8>, _ count: Int) -> KnownHeader {
     return unsafe isMedium(name, "grpc-message") ? .grpcMessage : .other
   case (13, 0x61): return unsafe isMedium(name, "authorization") ? .authorization : .other
   case (13, 0x63): return unsafe isMedium(name, "cache-control") ? .cacheControl : .other
+  case (13, 0x78): return unsafe classifyForwarded(name, count)
   default: return .other
   }
 }
@@ -201,16 +236,17 @@ func classifyLong(_ name: UnsafePointer<UInt8>, _ count: Int) -> KnownHeader {
   case (14, 0x63): return unsafe isMedium(name, "content-length") ? .contentLength : .other
   case (14, 0x68): return unsafe isMedium(name, "http2-settings") ? .http2Settings : .other
   case (15, 0x61): return unsafe isMedium(name, "accept-encoding") ? .acceptEncoding : .other
-  case (15, 0x78): return unsafe isMedium(name, "x-forwarded-for") ? .xForwardedFor : .other
+  case (15, 0x78): return unsafe isMedium(name, "x-forwarded-for") ? .xForwardedFor : classifyForwarded(name, count)
   case (16, 0x63): return unsafe isMedium(name, "content-encoding") ? .contentEncoding : .other
   case (16, 0x70): return unsafe isMedium(name, "proxy-connection") ? .proxyConnection : .other
   case (16, 0x77): return unsafe isMedium(name, "www-authenticate") ? .wwwAuthenticate : .other
   case (16, 0x78):
     if unsafe isMedium(name, "x-forwarded-host") { return .xForwardedHost }
-    return unsafe isMedium(name, "x-forwarded-port") ? .xForwardedPort : .other
+    return unsafe isMedium(name, "x-forwarded-port") ? .xForwardedPort : classifyForwarded(name, count)
   case (17, 0x73): return unsafe isLong(name, "sec-websocket-key") ? .secWebSocketKey : .other
   case (17, 0x74): return unsafe isLong(name, "transfer-encoding") ? .transferEncoding : .other
-  case (17, 0x78): return unsafe isLong(name, "x-forwarded-proto") ? .xForwardedProto : .other
+  case (17, 0x78): return unsafe isLong(name, "x-forwarded-proto") ? .xForwardedProto : classifyForwarded(name, count)
+  case (_, 0x78): return unsafe classifyForwarded(name, count)
   default: return .other
   }
 }
@@ -224,8 +260,17 @@ func classifyLongest(_ name: UnsafePointer<UInt8>, _ count: Int) -> KnownHeader 
   case (20, 0x73): return unsafe isLong(name, "sec-websocket-accept") ? .secWebSocketAccept : .other
   case (21, 0x73): return unsafe isLong(name, "sec-websocket-version") ? .secWebSocketVersion : .other
   case (22, 0x73): return unsafe isLong(name, "sec-websocket-protocol") ? .secWebSocketProtocol : .other
-  case (23, 0x78): return unsafe isLong(name, "x-forwarded-client-cert") ? .xForwardedClientCert : .other
+  case (23, 0x78):
+    return unsafe isLong(name, "x-forwarded-client-cert") ? .xForwardedClientCert : classifyForwarded(name, count)
+  case (_, 0x78): return unsafe classifyForwarded(name, count)
   case (24, 0x73): return unsafe isLong(name, "sec-websocket-extensions") ? .secWebSocketExtensions : .other
   default: return .other
   }
+}
+
+/// Any other name that begins with "x-forwarded-" and goes on.
+@inlinable
+func classifyForwarded(_ name: UnsafePointer<UInt8>, _ count: Int) -> KnownHeader {
+  unsafe count > 12 && word(name) == loadWord(Bytes("x-forwarded-").start)
+    && word(name + 4) == loadWord(Bytes("x-forwarded-").start + 4) ? .xForwardedOther : .other
 }

@@ -203,6 +203,10 @@ internal import Glibc
     release(socket.index)
   }
 
+  public mutating func resetOnClose(_ socket: Socket) {
+    if unsafe slot(of: socket) != nil { System.setResetOnClose(socket.index) }
+  }
+
   public mutating func closeWhenDrained(_ socket: Socket) {
     guard let slot = unsafe slot(of: socket) else { return }
     // An error that was not given out yet does not matter any more.

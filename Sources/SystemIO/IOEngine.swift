@@ -74,6 +74,9 @@ public protocol IOEngine: ~Copyable {
   /// Closes now. Unsent bytes are lost; bytes that were not received make the kernel reset.
   mutating func close(_ socket: Socket)
 
+  /// `close` will tell the peer that the connection broke off, in place of an orderly end.
+  mutating func resetOnClose(_ socket: Socket)
+
   /// Lets go of the socket: the engine sends what is unsent, half-closes, discards what comes in
   /// until the peer has closed too, and then closes; all within the times of `EngineOptions`.
   mutating func closeWhenDrained(_ socket: Socket)

@@ -122,6 +122,13 @@ enum System {
     return r == 0 ? 0 : clinux_errno()
   }
 
+  /// SO_LINGER with a time of 0: closing resets the connection (socket(7)).
+  static func setResetOnClose(_ fd: Int32) {
+    var option = linger(l_onoff: 1, l_linger: 0)
+    // SAFETY: `option` lives through the call.
+    _ = unsafe setsockopt(fd, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+  }
+
   /// No delay for small segments, and probes that find a dead peer after two minutes. A socket
   /// that is not TCP has neither, which is no error.
   static func setStreamOptions(_ fd: Int32) {

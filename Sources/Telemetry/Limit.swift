@@ -17,7 +17,7 @@ public enum Limit: UInt8, CaseIterable, Sendable {
   case maxContinuationFrames, maxQueuedControlFrames
   // Backends.
   case upstreamConnectTimeout, upstreamIdleTimeout, maxIdleUpstreamPerEndpoint
-  case maxUpstreamPerEndpoint, maxUpstreamStreams
+  case maxUpstreamPerEndpoint, maxUpstreamStreams, maxInterimResponses
   // The process.
   case drainTimeout, maxAdminConnections
 
@@ -69,7 +69,7 @@ extension Limit {
       .maxChunkExtensionBytes, .maxRequestBodyBytes, .bufferHighWater, .bufferLowWater:
       messageDefinition
     case .upstreamConnectTimeout, .upstreamIdleTimeout, .maxIdleUpstreamPerEndpoint,
-      .maxUpstreamPerEndpoint, .maxUpstreamStreams, .drainTimeout, .maxAdminConnections:
+      .maxUpstreamPerEndpoint, .maxUpstreamStreams, .maxInterimResponses, .drainTimeout, .maxAdminConnections:
       upstreamDefinition
     default: http2Definition
     }
@@ -171,6 +171,8 @@ extension Limit {
         "max-upstream-per-endpoint", 0...1_000_000, "connections to an endpoint, of one worker; 0: no limit")
     case .maxUpstreamStreams:
       Self.count("max-upstream-streams", 1...1_000_000, "requests at once on one HTTP/2 backend connection")
+    case .maxInterimResponses:
+      Self.count("max-interim-responses", 0...10_000, "1xx responses of a backend to one request: 502")
     case .drainTimeout:
       Self.time("drain-timeout", "from SIGTERM until what is still open is closed")
     default:

@@ -40,6 +40,7 @@ public struct Limits: Sendable, Equatable {
   public var maxIdleUpstreamPerEndpoint = 1024
   public var maxUpstreamPerEndpoint = 0
   public var maxUpstreamStreams = 100
+  public var maxInterimResponses = 16
 
   public var drainTimeout = 30_000
   public var maxAdminConnections = 64
@@ -88,6 +89,7 @@ public struct Limits: Sendable, Equatable {
     case .maxIdleUpstreamPerEndpoint: \.maxIdleUpstreamPerEndpoint
     case .maxUpstreamPerEndpoint: \.maxUpstreamPerEndpoint
     case .maxUpstreamStreams: \.maxUpstreamStreams
+    case .maxInterimResponses: \.maxInterimResponses
     case .drainTimeout: \.drainTimeout
     case .maxAdminConnections: \.maxAdminConnections
     }

@@ -57,7 +57,7 @@ private let targets: [(String, Request)] = [
     $0.port = 80
     $0.lines = ["Host: a:80"]
   },
-  valid("GET HTTPS://a HTTP/1.1\r\nHost: a\r\n\r\n") { _ in },
+  valid("GET HTTP://a HTTP/1.1\r\nHost: a\r\n\r\n") { _ in },
   valid("OPTIONS http://a HTTP/1.1\r\nHost: a\r\n\r\n") {
     $0.method = "OPTIONS"
     $0.target = "*"
@@ -121,10 +121,23 @@ private let fields: [(String, Request)] = [
     $0.keepAlive = false
   },
   valid("GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\nExpect: 100-continue\r\n\r\n") {
-    $0.lines = ["Host: a", "-Connection: keep-alive", "Expect: 100-continue"]
+    $0.lines = ["Host: a", "-Connection: keep-alive", "-Expect: 100-continue"]
     $0.minorVersion = 0
   },
-  field("Expect: 100-Continue") { $0.expectContinue = true },
+  field("Expect: 100-Continue") { $0.lines[1] = "-Expect: 100-Continue" },
+  field("Expect: 100-continue\r\nContent-Length: 0") {
+    $0.lines = ["Host: a", "-Expect: 100-continue", "Content-Length: 0"]
+    $0.contentLength = 0
+  },
+  field("Expect: 100-continue\r\nContent-Length: 1") {
+    $0.lines = ["Host: a", "Expect: 100-continue", "Content-Length: 1"]
+    $0.contentLength = 1
+    $0.endStream = false
+    $0.expectContinue = true
+  },
+  field("X_Forwarded_For: 1") { $0.lines[1] = "-X_Forwarded_For: 1" },
+  field("keep.alive: 1") { $0.lines[1] = "-keep.alive: 1" },
+  field("X-Forwarded-Whatever: 1") { _ in },
   field("Content-Type: application/grpc+proto") { $0.isGRPC = true },
   field("Content-Type: application/grpc-web") { _ in },
   field("TE: gzip;q=0.5, trailers") {
@@ -152,8 +165,8 @@ private let fields: [(String, Request)] = [
     $0.method = "POST"
     $0.lines = ["Host: a", "-Upgrade: websocket", "-Connection: Upgrade"]
   },
-  valid("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 1\r\n\r\n") {
-    $0.lines = ["Host: a", "-Upgrade: websocket", "-Connection: Upgrade", "Content-Length: 1"]
+  valid("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 1\r\n\r\n") {
+    $0.lines = ["Host: a", "-Upgrade: h2c", "-Connection: Upgrade", "Content-Length: 1"]
     $0.contentLength = 1
     $0.endStream = false
   },
@@ -251,6 +264,7 @@ private let refusedLines: [(String, HTTP1Error, String)] = [
   ("GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", .host, "9110 4.2.1: no empty host"),
   ("GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", .host, "9110 4.2.4: no userinfo"),
   ("GET http://a?x HTTP/1.1\r\nHost: a\r\n\r\n", .target, "no contiguous origin-form"),
+  ("GET https://a/ HTTP/1.1\r\nHost: a\r\n\r\n", .schemeDiffersFromConnection, "9110 7.4"),
   ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", .hostDiffersFromTarget, "9112 3.2.2"),
   ("GET http://a:80/ HTTP/1.1\r\nHost: a\r\n\r\n", .hostDiffersFromTarget, "9112 3.2.2"),
   ("GET http://a/ HTTP/1.1\r\n\r\n", .missingHost, "9112 3.2"),
@@ -343,6 +357,11 @@ private let refusedFields: [(String, HTTP1Error, String)] = [
   ("Expect:", .expectation, "9110 10.1.1"),
   ("Expect: 100-continue, x", .expectation, "9110 10.1.1"),
   ("Expect: 100-continue\r\nExpect: 100-continue", .expectation, "9110 10.1.1"),
+  ("Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1", .upgradeWithBody, "9110 7.8"),
+  ("Transfer-Encoding: chunked\r\nConnection: upgrade\r\nUpgrade: foo", .upgradeWithBody, "9110 7.8"),
+  ("Content_Length: 1", .disguisedField, "3875 4.1.18"),
+  ("Transfer.Encoding: chunked", .disguisedField, "3875 4.1.18"),
+  ("HOST: b", .duplicateHost, "9112 3.2"),
   ("Connection: a b", .connection, "9110 7.6.1"),
   ("Connection: close;x", .connection, "9110 7.6.1"),
   ("Connection: host", .connectionListsFraming, "9110 7.6.1"),
@@ -372,6 +391,7 @@ private let refusedFields: [(String, HTTP1Error, String)] = [
     for (lines, error, section) in refusedFields {
       check("POST / HTTP/1.1\r\nHost: a\r\n\(lines)\r\n\r\n", error, section)
     }
+    check("TRACE / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", .traceWithBody, "9110 9.3.8")
     check("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", .transferEncodingInHTTP10, "9112 6.1")
   }
 
@@ -433,7 +453,8 @@ private let refusedFields: [(String, HTTP1Error, String)] = [
 
   @Test func statuses() {
     let expected: [HTTP1Error: UInt16] = [
-      .requestLineTooLong: 414, .expectation: 417, .headTooLarge: 431, .tooManyFields: 431,
+      .requestLineTooLong: 414, .expectation: 417, .schemeDiffersFromConnection: 421, .headTooLarge: 431,
+      .tooManyFields: 431,
       .trailerTooLarge: 431,
       .connectRefused: 501, .unsupportedTransferCoding: 501, .unsupportedVersion: 505,
     ]

@@ -142,6 +142,14 @@ private let bodiless = [
     $0.keepAlive = false
     $0.upgrade = .other
   },
+  valid("HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket, foo\r\n\r\n") {
+    $0.status = 101
+    $0.reason = "X"
+    $0.lines = ["-Connection: upgrade", "-Upgrade: websocket, foo"]
+    $0.endStream = true
+    $0.keepAlive = false
+    $0.upgrade = .other
+  },
   valid("HTTP/1.1 426 X\r\nContent-Length: 0\r\nConnection: upgrade\r\nUpgrade: foo/2\r\n\r\n") {
     $0.status = 426
     $0.reason = "X"

@@ -8,13 +8,13 @@ private enum Outcome: Equatable {
   case noRoom
 }
 
-private func normalize(_ path: [UInt8], capacity: Int? = nil) -> Outcome {
+private func normalize(_ path: [UInt8], capacity: Int? = nil, policy: PathPolicy = PathPolicy()) -> Outcome {
   with(path) { bytes in
     let room = capacity ?? bytes.count
     let output = UnsafeMutablePointer<UInt8>.allocate(capacity: room + 1)
     defer { unsafe output.deallocate() }
     unsafe output.initialize(repeating: 0xee, count: room + 1)
-    let result = unsafe normalizePath(bytes, output, capacity: room)
+    let result = unsafe normalizePath(bytes, output, capacity: room, policy: policy)
     #expect(unsafe output[room] == 0xee)
     switch result {
     case .unchanged: return .unchanged
@@ -33,6 +33,7 @@ private func normalize(_ path: [UInt8], capacity: Int? = nil) -> Outcome {
     "/%2f",
     "/a%20b", "/%C3%A4", "/a:b@c!$&'()*+,=", "/{x}|y^z\"<>`[]", "*", "/%3F", "/a;..", "/a;.%2fb", "/%25",
     "/%252e%252e/a", "/a%2f.b",
+    "/%E0%A0%80", "/%F0%90%80%80", "/%C0", "/%c0%c0", "/%C0%20", "/%e0a%80", "/%ff%80", "/%C2%80",
   ])
   func unchanged(_ path: String) {
     #expect(normalize(Array(path.utf8)) == .unchanged)
@@ -66,10 +67,56 @@ private func normalize(_ path: [UInt8], capacity: Int? = nil) -> Outcome {
     ("/a/..;x=y/b", .hiddenDotSegment), ("/a/.;/b", .hiddenDotSegment),
     ("/a%5c%2E%2e%5Cb", .hiddenDotSegment),
     ("/a%2f.%2fb", .hiddenDotSegment),
+    ("/%c0%ae%C0%AE/", .overlong), ("/%c1%9c", .overlong), ("/%E0%80%af", .overlong), ("/%e0%9f%bf", .overlong),
+    ("/%f0%80%80%af", .overlong), ("/%f0%8f%bf%bf", .overlong), ("/x%c0%80", .overlong),
   ])
   func refused(_ path: String, _ error: PathError) {
     #expect(normalize(Array(path.utf8)) == .invalid(error))
     #expect(!"\(error.reason)".isEmpty)
+  }
+
+  @Test(arguments: [
+    ("/a%2Fb", "/a/b"), ("/a%5cb", "/a/b"), ("/a%2f", "/a/"), ("/a%2f%2Fb", "/a//b"), ("/a/..%2fb", "/b"),
+    ("/a%2f..", "/"), ("/a%2f.%5cb", "/a/b"), ("/%2fa", "//a"), ("/a%252fb", "/a%252fb"), ("/a%20%2fb", "/a%20/b"),
+  ])
+  func slashesDecoded(_ path: String, _ expected: String) {
+    var policy = PathPolicy()
+    policy.decodesEscapedSlashes = true
+    let outcome = normalize(Array(path.utf8), policy: policy)
+    #expect(outcome == (path == expected ? .unchanged : .rewritten(expected)))
+    #expect(normalize(Array("/..%2fa".utf8), policy: policy) == .invalid(.aboveRoot))
+    #expect(normalize(Array("/a%2f..;%2f".utf8), policy: policy) == .invalid(.hiddenDotSegment))
+  }
+
+  @Test(arguments: ["/a%2Fb", "/a%5cb", "/%2f", "/a/%5C", "/%2e%2e%2f"])
+  func slashesRejected(_ path: String) {
+    var policy = PathPolicy()
+    policy.rejectsEscapedSlashes = true
+    let outcome = normalize(Array(path.utf8), policy: policy)
+    #expect(outcome == .invalid(.escapedSlash))
+    #expect(normalize(Array("/a%252fb".utf8), policy: policy) == .unchanged)
+  }
+
+  @Test(arguments: [
+    ("//", "/"), ("/a//b", "/a/b"), ("/a///", "/a/"), ("///a", "/a"), ("/a//../b", "/b"), ("/a//.//b", "/a/b"),
+    ("/a/", "/a/"), ("/a%2f/b", "/a%2f/b"), ("//%2e//..", "!"), ("/a//%61", "/a/a"), ("/a/..//b", "/b"),
+  ])
+  func slashesMerged(_ path: String, _ expected: String) {
+    var policy = PathPolicy()
+    policy.mergesSlashes = true
+    let outcome = normalize(Array(path.utf8), policy: policy)
+    let wanted = path == expected ? Outcome.unchanged : .rewritten(expected)
+    #expect(outcome == (expected == "!" ? .invalid(.aboveRoot) : wanted))
+    if path.contains("//") { #expect(with(path) { pathNeedsNormalizing($0) }) }
+  }
+
+  @Test func slashesDecodedAndMerged() {
+    var policy = PathPolicy()
+    policy.decodesEscapedSlashes = true
+    policy.mergesSlashes = true
+    for path in ["/a%2f/b", "/a/%2Fb", "/a%5c%5cb", "/a%2f%2f%2fb", "/x/..%2f%2fa%2f/b"] {
+      #expect(normalize(Array(path.utf8), policy: policy) == .rewritten("/a/b"))
+    }
   }
 
   @Test func room() {
@@ -78,7 +125,7 @@ private func normalize(_ path: [UInt8], capacity: Int? = nil) -> Outcome {
   }
 
   @Test func ordinaryPathsNeedNothing() {
-    for path in ["/", "/a", "/a/b.html", "/a..b", "/x.y/z", "//", "/a;b"] {
+    for path in ["/", "/a", "/a/b.html", "/a..b", "/x.y/z", "*", "/a;b"] {
       #expect(!with(path) { pathNeedsNormalizing($0) }, "\(path)")
     }
   }

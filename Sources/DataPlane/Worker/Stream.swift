@@ -38,6 +38,8 @@ struct Stream {
     static let tunnelled = Flags(rawValue: 1 << 19)
     static let secure = Flags(rawValue: 1 << 20)
     static let upstreamReused = Flags(rawValue: 1 << 21)
+    /// The client named the request itself (x-request-id).
+    static let hasRequestID = Flags(rawValue: 1 << 22)
   }
 
   /// How a body is delimited on the way out.
@@ -72,6 +74,8 @@ struct Stream {
   var upstreamPrevious: Int32 = -1
   /// Connections opened for this request.
   var attempts: UInt8 = 0
+  /// 1xx responses that the backend has sent.
+  var interims: UInt16 = 0
   var requestBody: Outgoing = .none
   var responseBody: Outgoing = .none
   var status: UInt16 = 0

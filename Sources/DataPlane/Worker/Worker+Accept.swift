@@ -117,6 +117,14 @@ extension Worker where Engine: ~Copyable {
     engine.close(connection[].handle)
   }
 
+  /// Ends a connection so that the peer takes it for broken off: with a reset, and without close_notify.
+  mutating func resetConnection(_ index: Int32) {
+    let connection = connections[index]
+    guard connection[].role == .downstream || connection[].role == .upstream else { return }
+    engine.resetOnClose(connection[].handle)
+    closeConnection(index)
+  }
+
   /// Ends a connection when what was sent is out.
   mutating func closeWhenDrained(_ index: Int32) {
     let connection = connections[index]

@@ -110,9 +110,15 @@ extension Worker where Engine: ~Copyable {
     }
     if accessLog >= 0 { logExchange(stream) }
     detachUpstream(stream)
+    let endsWithConnection = s[].responseBody == .untilClose
     connections[downstream][].stream = -1
     freeStream(stream)
-    closeWhenDrained(downstream)
+    if endsWithConnection {
+      // An orderly end would make it whole; chunks and lengths show by themselves that something is missing.
+      resetConnection(downstream)
+    } else {
+      closeWhenDrained(downstream)
+    }
   }
 
   /// The client reset this HTTP/2 stream, or its connection is gone.

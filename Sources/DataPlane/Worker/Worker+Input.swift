@@ -150,6 +150,17 @@ extension Worker where Engine: ~Copyable {
     markDirty(index)
   }
 
+  /// The socket's end. A TLS backend that did not say close_notify before it may not have meant it: a response
+  /// that ends with the connection may have been cut short (RFC 9112 section 9.8).
+  mutating func socketEnded(_ index: Int32) {
+    let connection = connections[index]
+    if connection[].role == .upstream, connection[].tls != nil, !connection[].flags.contains(.peerClosed) {
+      failed(index, error: 104)
+    } else {
+      peerEnded(index)
+    }
+  }
+
   /// The peer will send no more (FIN or close_notify).
   mutating func peerEnded(_ index: Int32) {
     let connection = connections[index]

@@ -138,12 +138,19 @@ extension Worker where Engine: ~Copyable {
   }
 
   /// 100, 103 and the like; not to clients that announced HTTP/1.0.
-  mutating func forwardInterim(_ stream: Int32, _ head: inout ResponseHead) {
+  /// - Returns: false when these were too many and the exchange is over.
+  mutating func forwardInterim(_ stream: Int32, _ head: inout ResponseHead) -> Bool {
     let s = streams[stream]
     let index = s[].downstream
     counters.add(.responses1xx)
+    s[].interims += 1
+    if Int(s[].interims) > limits.maxInterimResponses {
+      counters.hit(.maxInterimResponses)
+      malformedResponse(stream: stream, reason: "the backend sent too many interim responses")
+      return false
+    }
     if s[].flags.contains(.downstreamHTTP2) {
-      guard let session = connections[index][].session else { return }
+      guard let session = connections[index][].session else { return true }
       var fields = inbox.fieldList()
       fields.append(head.fields)
       session.submitInformational(s[].downstreamID, status: head.status, fields: fields)
@@ -157,6 +164,7 @@ extension Worker where Engine: ~Copyable {
       writer.end()
       if writer.isSound { endWrite(index, writer.count) }
     }
+    return true
   }
 
   @inline(__always)
@@ -268,6 +276,10 @@ extension Worker where Engine: ~Copyable {
     let s = streams[stream]
     head.endStream = body.isEmpty || s[].flags.contains(.headRequest)
     if isDraining { connections[s[].downstream][].flags.insert(.draining) }
+    // The rest of the request is not waited for, so that where the next one would begin is not known.
+    if !s[].flags.contains(.downstreamHTTP2) && connections[s[].downstream][].incoming != .done {
+      connections[s[].downstream][].flags.remove(.keepAlive)
+    }
     let along = sendResponseHead(stream, &head, head.endStream ? .empty : body)
     releaseStreamCell(stream)
     if !head.endStream { forwardResponseBody(stream, body.slice(along, body.count)) }

@@ -27,7 +27,8 @@ extension Worker where Engine: ~Copyable {
     }
     s[].cell = currentCell
     retainCell(currentCell)
-    guard normalizeTarget(stream, &head) else { return }
+    guard normalizeTarget(stream, &head, socket) else { return }
+    dropPeerClaims(stream, head.fields)
     if accessLog >= 0 { keepLabel(stream, head) }
     if limits.maxRequestBodyBytes > 0 && head.contentLength > Int64(limits.maxRequestBodyBytes) {
       counters.hit(.maxRequestBodyBytes)
@@ -69,20 +70,34 @@ extension Worker where Engine: ~Copyable {
 
   /// Routing sees exactly what is forwarded: the path in its normal form.
   @inline(__always)
-  private mutating func normalizeTarget(_ stream: Int32, _ head: inout RequestHead) -> Bool {
+  private mutating func normalizeTarget(_ stream: Int32, _ head: inout RequestHead, _ socket: Int32) -> Bool {
     guard pathNeedsNormalizing(head.path) else { return true }
-    return normalizeSlowly(stream, &head)
+    return normalizeSlowly(stream, &head, pathPolicy(socket, host: head.host))
+  }
+
+  /// Of the listener that takes the host.
+  @inline(never)
+  private func pathPolicy(_ socket: Int32, host: Bytes) -> PathPolicy {
+    var policy = PathPolicy()
+    let image = cells[currentCell][].view.image
+    let index = image.listener(socket: Int(socket), host: host)
+    guard index >= 0 else { return policy }
+    let listener = image.listener(Int(index))
+    policy.rejectsEscapedSlashes = listener.escapedSlashes == .reject
+    policy.decodesEscapedSlashes = listener.escapedSlashes == .decode
+    policy.mergesSlashes = listener.mergesSlashes
+    return policy
   }
 
   @inline(never)
-  private mutating func normalizeSlowly(_ stream: Int32, _ head: inout RequestHead) -> Bool {
+  private mutating func normalizeSlowly(_ stream: Int32, _ head: inout RequestHead, _ policy: PathPolicy) -> Bool {
     let extra = head.hasQuery ? head.query.count + 1 : 0
     let room = head.path.count
     guard let place = unsafe text.reserve(room + extra) else {
       reply(stream, status: 414, reason: "the request target is too long", flags: .limit)
       return false
     }
-    switch unsafe normalizePath(head.path, place, capacity: room) {
+    switch unsafe normalizePath(head.path, place, capacity: room, policy: policy) {
     case .unchanged:
       text.giveBack(room + extra)
       return true
@@ -96,6 +111,8 @@ extension Worker where Engine: ~Copyable {
       return true
     case .invalid(let error):
       counters.add(.malformedRequests)
+      let index = streams[stream][].downstream
+      if !streams[stream][].flags.contains(.downstreamHTTP2) { connections[index][].flags.remove(.keepAlive) }
       reply(stream, status: 400, reason: error.reason, flags: .malformed)
       return false
     case .noRoom:
@@ -171,32 +188,36 @@ extension Worker where Engine: ~Copyable {
 
   // MARK: Fields of the request
 
-  /// Takes away what the next hop must not see and adds what it is told about the client.
+  /// Takes away what an untrusted peer says about itself, before a route is chosen by it: `prepareRequestFields`
+  /// says it. Notes on the way whether the request has an identity.
+  @inline(__always)
+  private func dropPeerClaims(_ stream: Int32, _ fields: HeaderTable) {
+    var index = 0
+    while index < fields.count {
+      switch fields[index].known {
+      case .other: break
+      case .xForwardedFor, .xForwardedProto, .xForwardedHost, .xForwardedPort, .xForwardedClientCert,
+        .xForwardedOther, .forwarded, .xRealIP, .te:
+        drop(fields, index)
+      case .xRequestID where !fields[index].isDropped: streams[stream][].flags.insert(.hasRequestID)
+      default: break
+      }
+      index &+= 1
+    }
+  }
+
+  /// Adds what the next hop is told about the client, and does what the rule says about fields.
   @inline(__always)
   private mutating func prepareRequestFields(
     _ stream: Int32, _ head: inout RequestHead, _ rule: RuleView, _ pick: WeightedBackendView
   ) {
     let s = streams[stream]
     let original = head.authority
-    var hasRequestID = false
-    var index = 0
-    while index < head.fields.count {
-      switch head.fields[index].known {
-      case .other: break
-      // Said by us below; what an untrusted peer says about itself is not passed on.
-      case .xForwardedFor, .xForwardedProto, .xForwardedHost, .xForwardedPort, .xForwardedClientCert, .forwarded,
-        .xRealIP, .te:
-        drop(head.fields, index)
-      case .xRequestID: hasRequestID = true
-      default: break
-      }
-      index &+= 1
-    }
     addPeer(&head.fields, connections[s[].downstream][].peer)
     let scheme: StaticString = s[].flags.contains(.secure) ? "https" : "http"
     addLine(&head.fields, .xForwardedProto, "x-forwarded-proto", Bytes(scheme))
     if !original.isEmpty { addLine(&head.fields, .xForwardedHost, "x-forwarded-host", original) }
-    if !hasRequestID { addRequestID(&head.fields) }
+    if !s[].flags.contains(.hasRequestID) { addRequestID(&head.fields) }
     if accessLog >= 0 { keepRequestID(stream, head.fields) }
     operate(&head.fields, rule.requestHeaders)
     operate(&head.fields, pick.requestHeaders)

@@ -9,11 +9,12 @@ extension Worker where Engine: ~Copyable {
   /// - Returns: always -1: the upstream connection reads no more messages.
   mutating func beginTunnel(_ index: Int32, _ stream: Int32, _ head: inout ResponseHead, _ early: Bytes) -> Int {
     let s = streams[stream]
-    guard s[].flags.contains(.wantsUpgrade), !s[].flags.contains(.downstreamHTTP2) else {
+    guard s[].flags.contains(.wantsUpgrade), head.upgrade == .webSocket, !s[].flags.contains(.downstreamHTTP2) else {
       counters.add(.malformedResponses)
       cancelUpstream(stream)
       reply(
-        stream, status: 502, reason: "the backend switched protocols without being asked", flags: .upstreamMalformed)
+        stream, status: 502, reason: "the backend switched to a protocol that was not asked for",
+        flags: .upstreamMalformed)
       return -1
     }
     let downstream = s[].downstream

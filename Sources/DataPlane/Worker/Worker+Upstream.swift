@@ -109,7 +109,8 @@ extension Worker where Engine: ~Copyable {
     let s = streams[stream]
     var writer = unsafe HeadWriter(place, capacity: room)
     writer.requestLine(method: head.methodBytes, target: head.target)
-    if head.fields.firstIndex(of: .host) < 0 && !head.authority.isEmpty { writer.field("host", head.authority) }
+    // Empty for a client of HTTP/1.0 that named no host (RFC 9112 section 3.2).
+    if head.fields.firstIndex(of: .host) < 0 { writer.field("host", head.authority) }
     writer.fields(head.fields)
     if s[].requestBody == .chunked || s[].requestBody == .http2 && head.contentLength < 0 {
       writer.transferEncodingChunked()

@@ -90,7 +90,7 @@ extension Worker where Engine: ~Copyable {
     }
     text.reset()
     if head.isInterim {
-      forwardInterim(stream, &head)
+      guard forwardInterim(stream, &head) else { return -1 }
       return consumed
     }
     if head.status == 101 { return beginTunnel(index, stream, &head, bytes.slice(consumed, bytes.count)) }
@@ -181,19 +181,24 @@ extension Worker where Engine: ~Copyable {
 
   /// A backend that breaks the framing is not believed any more: nothing of it reaches another client.
   private mutating func malformedResponse(_ index: Int32) {
-    counters.add(.malformedResponses)
     let stream = connections[index][].stream
-    guard stream >= 0 else {
+    if stream >= 0 {
+      malformedResponse(stream: stream, reason: "the backend sent a malformed response")
+    } else {
+      counters.add(.malformedResponses)
       closeConnection(index)
-      return
     }
+  }
+
+  mutating func malformedResponse(stream: Int32, reason: StaticString) {
+    counters.add(.malformedResponses)
     text.reset()
     cancelUpstream(stream)
     streams[stream][].responseFlags |= ResponseFlags.upstreamMalformed.rawValue
     if streams[stream][].flags.contains(.responseStarted) {
       abortExchange(stream)
     } else {
-      reply(stream, status: 502, reason: "the backend sent a malformed response", flags: .upstreamMalformed)
+      reply(stream, status: 502, reason: reason, flags: .upstreamMalformed)
     }
   }
 

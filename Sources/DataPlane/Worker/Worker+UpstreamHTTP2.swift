@@ -14,7 +14,7 @@ extension Worker where Engine: ~Copyable {
       let stream = stream(of: event, on: index)
       guard stream >= 0 else { return }
       var head = unsafe event.responseHead.pointee
-      forwardInterim(stream, &head)
+      _ = forwardInterim(stream, &head)
     case .data:
       upstreamData(index, event)
     case .trailers:

@@ -160,7 +160,7 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
     case .connected:
       upstreamConnected(index)
     case .endOfStream:
-      peerEnded(index)
+      socketEnded(index)
     case .drained:
       drained(index)
     case .failed:
