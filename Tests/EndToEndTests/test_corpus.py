@@ -2,15 +2,17 @@
 
 import importlib
 import pkgutil
+import ssl
 import time
 
 import pytest
 
 import corpus
 from corpus import HOST, RequestCase, ResponseCase, get, head, normalized, path_policy
-from harness.objects import forward, gateway, http_listener, http_route, service
+from harness.certificates import Certificate
+from harness.objects import forward, gateway, http_listener, http_route, https_listener, service
 from harness.process import SluiceProcess, documents
-from harness.raw import PAUSE, RawBackend, RawClient, wait_dropped
+from harness.raw import CLOSE, PAUSE, RawBackend, RawClient, wait_dropped
 
 TABLES = [importlib.import_module(f"corpus.{module.name}") for module in pkgutil.iter_modules(corpus.__path__)]
 CASES = [(f"{table.__name__.split('.')[1]}-{case.name}", case) for table in TABLES for case in table.CASES]
@@ -26,23 +28,31 @@ class Bench:
     """One worker between one client and one backend, which gets every host and every path."""
 
     def __init__(self):
+        self.certificate = Certificate([HOST])
         self.sluice = SluiceProcess(workers=1).start()
         self.backend = RawBackend(self.sluice.address)
         policies = {"reject": path_policy.REJECT, "decode": path_policy.DECODE, "merge": path_policy.MERGE,
                     "both": path_policy.BOTH}
         edge = gateway("edge", [
-            http_listener(), *(http_listener(name, hostname=host) for name, host in policies.items())])
+            http_listener(), https_listener("corpus-tls"),
+            *(http_listener(name, hostname=host) for name, host in policies.items())])
         edge["metadata"]["annotations"] = {
             "sluice.dev/escaped-slashes": "reject=reject, decode=decode, both=decode",
             "sluice.dev/merge-slashes": "false, merge=true, both=true"}
         self.sluice.apply(
-            edge, *service("raw", [(self.sluice.address, self.backend.port)]),
+            self.certificate.secret("corpus-tls"), edge, *service("raw", [(self.sluice.address, self.backend.port)]),
             http_route("raw", [], [forward("raw")]))
         self.sluice.wait_programmed("Gateway", "edge")
         self.sluice.settle()
 
     def client(self):
         return RawClient(self.sluice.address, self.sluice.port(80))
+
+    def tls_client(self):
+        context = ssl.create_default_context(cadata=self.certificate.chain)
+        made = RawClient(self.sluice.address, self.sluice.port(443))
+        made.sock = context.wrap_socket(made.sock, server_hostname=HOST, suppress_ragged_eofs=False)
+        return made
 
     def ask(self, client, target):
         """A request that gets its own answer and nothing else."""
@@ -143,3 +153,38 @@ def test_header_rules_cannot_split(bench):
             _, lines, body = client.response()
             assert b"evil" not in lines + body + client.buffer
             assert b"evil" not in bench.recorded(client)
+
+
+@pytest.mark.parametrize("scheme, status", [("https", 200), ("HTTPS", 200), ("http", 421), ("HTTP", 421)])
+def test_scheme_of_the_target_over_tls(bench, scheme, status):
+    """RFC 9110 section 7.4: a target of another scheme than the connection's is not for this connection."""
+    bench.begin()
+    with bench.tls_client() as client:
+        client.send(head(f"GET {scheme}://{HOST}/x HTTP/1.1", f"Host: {HOST}"))
+        assert client.response()[0] == status
+        if status == 421:
+            assert client.rest() == b""
+            assert bench.recorded(client) == b""
+        else:
+            bench.ask(client, "/alive")
+            assert b"x-forwarded-proto: https\r\n" in bench.recorded(client)
+
+
+def test_broken_off_body_is_no_end_over_tls(bench):
+    """RFC 9112 section 9.8: without close_notify nobody takes a body that ends with the connection for whole."""
+    bench.begin([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", PAUSE, CLOSE])
+    with bench.tls_client() as client:
+        client.send(head("GET /case HTTP/1.0", f"Host: {HOST}"))
+        wanted = head("HTTP/1.1 200 OK", "connection: close") + b"hello"
+        assert client.take(len(wanted)) == wanted
+        bench.backend.proceed()
+        with pytest.raises((ssl.SSLEOFError, ConnectionResetError)):
+            client.sock.recv(1)
+
+
+def test_whole_body_ends_with_close_notify(bench):
+    """The counterpart: an orderly end is one."""
+    bench.begin([b"HTTP/1.1 200 OK\r\n\r\nhello", CLOSE])
+    with bench.tls_client() as client:
+        client.send(head("GET /case HTTP/1.0", f"Host: {HOST}"))
+        assert client.rest() == head("HTTP/1.1 200 OK", "connection: close") + b"hello"

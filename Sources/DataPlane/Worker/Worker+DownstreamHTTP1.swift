@@ -96,6 +96,7 @@ extension Worker where Engine: ~Copyable {
   @inline(__always)
   private mutating func readRequestHead(_ index: Int32, _ bytes: Bytes) -> Int {
     var head = RequestHead(fields: unsafe HeaderTable(base: requestFields.base, capacity: requestFields.capacity))
+    head.scheme = connections[index][].scheme == Scheme.https.rawValue ? .https : .http
     var consumed = 0
     let result = unsafe parseRequestHead(
       bytes.start, bytes.count, limits: http1Limits, into: &head, consumed: &consumed)
@@ -141,7 +142,6 @@ extension Worker where Engine: ~Copyable {
       connection[].incoming = .done
     }
     if connection[].incoming != .done { arm(index, at: nowMilliseconds + UInt64(limits.requestBodyIdleTimeout)) }
-    head.scheme = connection[].scheme == Scheme.https.rawValue ? .https : .http
     counters.add(.requestsHTTP1)
     guard let stream = newStream(downstream: index) else {
       refuse(index, status: 503, reason: "too many requests at once")
