@@ -64,6 +64,11 @@ ratchet: ratchet-packages build ## Instructions, allocations and reference count
 fuzz: build-packages ## Fuzz what reads bytes from outside, SECONDS=60 each target; ARGS=RoutingTable chooses
 	@SECONDS_EACH=$(or $(SECONDS),60) Fuzz/run $(ARGS)
 
+.PHONY: floods
+floods: run-packages build $(VENV)/tests ## Every attack for 10 s at full speed, on the first engine: a table; ARGS='--seconds 3 --only reset'
+	@SLUICE_ENGINE=$(firstword $(ENGINES)) SLUICE_BIN_DIR=$(abspath $(RELEASE)) \
+	  $(VENV)/bin/python Tests/EndToEndTests/floods.py $(ARGS)
+
 .PHONY: fmt
 fmt: ## Format the sources in place
 	swift format --in-place --parallel --recursive Package.swift Sources Tests Fuzz/Package.swift Fuzz/Targets

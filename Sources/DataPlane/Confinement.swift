@@ -11,7 +11,7 @@ struct Confinement {
   /// The authorities of the system, for backends that are held against those, and what the process reads of itself.
   private static let readable = [
     "/etc/ssl", "/etc/pki", "/usr/lib/ssl", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
-    "/proc/self", "/dev/null", "/dev/urandom",
+    "/proc/self", "/sys/fs/cgroup/memory.max", "/dev/null", "/dev/urandom",
   ]
 
   /// Before the first thread is started. Another user that cannot be had is an error; where the system has no Landlock,

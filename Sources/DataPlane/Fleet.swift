@@ -23,6 +23,7 @@ final class Fleet: FleetControl {
   private var listening: [Int16: Listening] = [:]
   private var nextWorker = 0
   private let ticketKeys: TLSTicketKeys
+  private let budget: ProcessBudget
 
   /// A socket that is bound; its descriptors belong to the workers' engines.
   private struct Listening {
@@ -33,6 +34,7 @@ final class Fleet: FleetControl {
   init(options: DataPlaneOptions) throws(SystemError) {
     self.options = options
     ticketKeys = TLSTicketKeys(intervalMilliseconds: options.limits.tlsTicketKeyInterval)
+    budget = ProcessBudget(maxMemory: ProcessBudget.effectiveMaxMemory(options.limits.maxMemory))
     let descriptor = eventfd(0, Int32(EFD_NONBLOCK | EFD_CLOEXEC))
     guard descriptor >= 0 else { throw SystemError(errno: clinux_errno(), operation: "eventfd") }
     adoptionEventDescriptor = descriptor
@@ -53,17 +55,19 @@ final class Fleet: FleetControl {
   }
 
   private func startWorker(_ mailbox: Mailbox, _ block: CounterBlock, seed: UInt64) throws(SystemError) {
-    let options = options
+    let (options, budget) = (options, budget)
     let mixed = (seed &+ 1) &* 0x9e37_79b9_7f4a_7c15 ^ monotonicNanoseconds()
     let thread = WorkerThread { [self] in
       do throws(SystemError) {
         switch options.engine {
         case .uring:
-          var worker = try Worker<UringEngine>(mailbox: mailbox, options: options, counters: block, seed: mixed)
+          var worker = try Worker<UringEngine>(
+            mailbox: mailbox, options: options, counters: block, budget: budget, seed: mixed)
           ready.add(1, ordering: .acquiringAndReleasing)
           worker.run()
         case .epoll:
-          var worker = try Worker<EpollEngine>(mailbox: mailbox, options: options, counters: block, seed: mixed)
+          var worker = try Worker<EpollEngine>(
+            mailbox: mailbox, options: options, counters: block, budget: budget, seed: mixed)
           ready.add(1, ordering: .acquiringAndReleasing)
           worker.run()
         }

@@ -21,7 +21,7 @@ func setCallbacks(_ callbacks: OpaquePointer) {
     unsafe block.pointee.append(
       name.unsafelyUnwrapped, nameCount, value.unsafelyUnwrapped, valueCount, hidden: hidden,
       limits: state.pointee.limits)
-    return 0
+    return unsafe block.pointee.overflow == .none ? 0 : checkBomb(state, block)
   }
   unsafe nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks) { _, _, _, _, _, _, _, _ in
     // The library would skip the field; a message with an invalid one is refused as a whole.
@@ -38,6 +38,10 @@ func setCallbacks(_ callbacks: OpaquePointer) {
   unsafe nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks) { _, frame, error, data in
     unsafe didRefuseFrame(sessionState(data), frame.unsafelyUnwrapped, error)
     return 0
+  }
+  unsafe nghttp2_session_callbacks_set_unpack_extension_callback(callbacks) { _, _, _, _ in
+    // Ignored (RFC 9113 section 5.5).
+    NGHTTP2_ERR_CANCEL.rawValue
   }
   unsafe nghttp2_session_callbacks_set_on_stream_close_callback(callbacks) { session, id, code, data in
     unsafe didCloseStream(sessionState(data), id, code)
@@ -93,8 +97,19 @@ private func didBeginFrame(
   case NGHTTP2_PRIORITY: return unsafe count(state, .priorities)
   case NGHTTP2_WINDOW_UPDATE: return unsafe count(state, .windowUpdates)
   case NGHTTP2_CONTINUATION: return unsafe countContinuation(state)
-  default: return 0
+  case NGHTTP2_HEADERS, NGHTTP2_PUSH_PROMISE: return 0
+  default: return unsafe count(state, .unknownFrames)
   }
+}
+
+/// A head that is somewhat too large is read to its end and answered with 431. One of many times the limit is no
+/// mistake: few bytes that name a large field over and over (HPACK bomb), and nothing more of it is unpacked.
+private func checkBomb(
+  _ state: UnsafeMutablePointer<SessionState>, _ block: UnsafeMutablePointer<HeaderBlock>
+) -> Int32 {
+  if unsafe block.pointee.size <= Int(state.pointee.limits.pointee.maxHeaderBytes) &* 4 { return 0 }
+  unsafe killSession(state, HTTP2ErrorCode.enhanceYourCalm, .headerBytes)
+  return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue
 }
 
 private func countContinuation(_ state: UnsafeMutablePointer<SessionState>) -> Int32 {
@@ -128,6 +143,9 @@ private func didReceiveFrame(
   case NGHTTP2_DATA:
     if header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0 {
       unsafe didReceiveEnd(state, header.stream_id)
+    } else if unsafe header.length > 0 && frame.pointee.data.padlen >= header.length {
+      // Nothing but padding.
+      return unsafe count(state, .emptyData)
     }
   case NGHTTP2_RST_STREAM:
     guard let stream = unsafe findStream(state, header.stream_id), unsafe stream.pointee.isAnnounced else {
@@ -202,6 +220,8 @@ private func refuseBlock(
   unsafe _ = sendResponse(state, id, 431, fields, true)
   unsafe resetStreamAfterEnd(state, id, HTTP2ErrorCode.noError)
   unsafe appendMalformed(state, id, nil, HTTP2ErrorCode.enhanceYourCalm, limit)
+  // One may be a mistake; many are an attack on whoever unpacks them, and count as resets.
+  unsafe _ = count(state, .resetsSent)
 }
 
 private func refuseStream(
@@ -211,6 +231,7 @@ private func refuseStream(
   let id = unsafe stream.pointee.id
   unsafe _ = nghttp2_submit_rst_stream(state.pointee.session, UInt8(NGHTTP2_FLAG_NONE.rawValue), id, code)
   unsafe appendMalformed(state, id, stream, code, limit)
+  unsafe countReset(state)
 }
 
 private func appendMalformed(
@@ -221,6 +242,12 @@ private func appendMalformed(
   let event = unsafe InboxState.append(state.pointee.inbox, .malformed, id, stream)
   unsafe event.pointee.errorCode = code
   unsafe event.pointee.limit = limit
+}
+
+/// A reset that the library will send is counted at once: one `receive` may bring thousands of them.
+private func countReset(_ state: UnsafeMutablePointer<SessionState>) {
+  unsafe state.pointee.countedResets &+= 1
+  unsafe _ = count(state, .resetsSent)
 }
 
 private func didReceiveData(
@@ -281,7 +308,19 @@ private func didRefuseFrame(
   let id = unsafe frame.pointee.hd.stream_id
   let stream = unsafe id == 0 ? nil : findStream(state, id)
   if unsafe state.pointee.block?.pointee.streamID == id { unsafe SessionState.dropBlock(state) }
-  unsafe appendMalformed(state, id, stream, code, .none)
+  // More streams than allowed: the library refuses the stream, or ends the connection once the peer has
+  // acknowledged the setting (RFC 9113 section 5.1.2).
+  let isRefused = error == NGHTTP2_ERR_REFUSED_STREAM.rawValue
+  let isFatal = unsafe error == NGHTTP2_ERR_PROTO.rawValue && stream == nil && isFull(state, frame)
+  let limit: HTTP2Limit = isRefused || isFatal ? .concurrentStreams : .none
+  unsafe appendMalformed(state, id, stream, code, limit)
+  if id != 0 { unsafe countReset(state) }
+}
+
+/// Whether a request came while the peer had as many streams as it may.
+private func isFull(_ state: UnsafeMutablePointer<SessionState>, _ frame: UnsafePointer<nghttp2_frame>) -> Bool {
+  guard unsafe state.pointee.isServer && frame.pointee.hd.type == UInt8(NGHTTP2_HEADERS.rawValue) else { return false }
+  return unsafe state.pointee.activeStreams >= Int32(clamping: state.pointee.limits.pointee.maxConcurrentStreams)
 }
 
 private func didCloseStream(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32, _ code: UInt32) {
@@ -323,7 +362,11 @@ private func didSendFrame(
       // The library resets some streams without a word: DATA against content-length, for one.
       unsafe appendMalformed(state, header.stream_id, stream, frame.pointee.rst_stream.error_code, .none)
     }
-    unsafe _ = count(state, .resetsSent)
+    if unsafe state.pointee.countedResets > 0 {
+      unsafe state.pointee.countedResets &-= 1
+    } else {
+      unsafe _ = count(state, .resetsSent)
+    }
     return 0
   case NGHTTP2_GOAWAY:
     let code = unsafe frame.pointee.goaway.error_code

@@ -8,6 +8,7 @@ struct FloodCounters {
   var emptyData: UInt32 = 0
   var priorities: UInt32 = 0
   var windowUpdates: UInt32 = 0
+  var unknown: UInt32 = 0
 
   /// Counts one frame; true when that was one too many.
   @inline(__always)
@@ -21,7 +22,8 @@ struct FloodCounters {
     case .emptyData: return Self.isAbove(&emptyData, limits.emptyData)
     case .priorities: return Self.isAbove(&priorities, limits.priorities)
     case .windowUpdates: return Self.isAbove(&windowUpdates, limits.windowUpdates)
-    case .none, .headerBytes, .headerFields, .continuations, .queuedAcknowledgements: return false
+    case .unknownFrames: return Self.isAbove(&unknown, limits.unknownFrames)
+    case .none, .headerBytes, .headerFields, .continuations, .concurrentStreams, .queuedAcknowledgements: return false
     }
   }
 
@@ -41,6 +43,7 @@ struct FloodCounters {
     Self.lower(&emptyData, limits.emptyData, seconds)
     Self.lower(&priorities, limits.priorities, seconds)
     Self.lower(&windowUpdates, limits.windowUpdates, seconds)
+    Self.lower(&unknown, limits.unknownFrames, seconds)
   }
 
   private static func lower(_ counter: inout UInt32, _ rate: HTTP2Rate, _ seconds: UInt32) {

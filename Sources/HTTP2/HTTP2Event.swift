@@ -66,6 +66,13 @@ public struct HTTP2Event {
     return unsafe stream.pointee.tag
   }
 
+  /// Whether the stream has closed or is being reset since: a request that the client has taken back at once.
+  public var isStreamGone: Bool {
+    // SAFETY: the field's invariant.
+    guard let stream = unsafe stream else { return false }
+    return unsafe stream.pointee.isClosed || stream.pointee.isReported
+  }
+
   /// Names the stream for its owner. Events of it that wait in the inbox already carry the tag from now on.
   public func setTag(_ tag: UInt64) {
     // SAFETY: the field's invariant.

@@ -138,6 +138,10 @@ extension InboxState {
     unsafe nghttp2_option_set_max_continuations(option, Int(limits.maxContinuations) * 10 + 10)
     unsafe nghttp2_option_set_max_deflate_dynamic_table_size(option, 4096)
     unsafe nghttp2_option_set_max_outbound_ack(option, Int(limits.maxQueuedAcknowledgements))
+    // Frames of unknown types are seen only by those who ask for them; they are counted and dropped.
+    for type in UInt8(NGHTTP2_CONTINUATION.rawValue) + 1...UInt8.max {
+      unsafe nghttp2_option_set_user_recv_extension_type(option, type)
+    }
     // Resets are counted here, with their own limit and name.
     unsafe nghttp2_option_set_stream_reset_rate_limit(option, UInt64(UInt32.max), UInt64(UInt32.max))
     return unsafe option

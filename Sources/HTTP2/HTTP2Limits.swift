@@ -59,6 +59,8 @@ public struct HTTP2Limits: Sendable {
   /// PRIORITY (CVE-2019-9513).
   public var priorities = HTTP2Rate(burst: 500, perSecond: 100)
   public var windowUpdates = HTTP2Rate(burst: 20_000, perSecond: 10_000)
+  /// GOAWAY, and frames of types that nobody has defined here.
+  public var unknownFrames = HTTP2Rate(burst: 1000, perSecond: 100)
   /// Answers to PING and SETTINGS that wait because the peer does not read (CVE-2019-9512, CVE-2019-9515).
   public var maxQueuedAcknowledgements: UInt32 = 1000
 
@@ -68,8 +70,8 @@ public struct HTTP2Limits: Sendable {
 /// Which limit of `HTTP2Limits` was passed.
 public enum HTTP2Limit: UInt8, Sendable, CaseIterable {
   case none
-  case headerBytes, headerFields, continuations
-  case resetsReceived, resetsSent, pings, settings, emptyData, priorities, windowUpdates
+  case headerBytes, headerFields, continuations, concurrentStreams
+  case resetsReceived, resetsSent, pings, settings, emptyData, priorities, windowUpdates, unknownFrames
   /// Answers that the peer makes us queue and does not read (PING and SETTINGS acknowledgements).
   case queuedAcknowledgements
 
@@ -80,6 +82,7 @@ public enum HTTP2Limit: UInt8, Sendable, CaseIterable {
     case .headerBytes: "http2_header_bytes"
     case .headerFields: "http2_header_fields"
     case .continuations: "http2_continuations"
+    case .concurrentStreams: "http2_concurrent_streams"
     case .resetsReceived: "http2_resets_received"
     case .resetsSent: "http2_resets_sent"
     case .pings: "http2_pings"
@@ -87,6 +90,7 @@ public enum HTTP2Limit: UInt8, Sendable, CaseIterable {
     case .emptyData: "http2_empty_data"
     case .priorities: "http2_priorities"
     case .windowUpdates: "http2_window_updates"
+    case .unknownFrames: "http2_unknown_frames"
     case .queuedAcknowledgements: "http2_queued_acknowledgements"
     }
   }

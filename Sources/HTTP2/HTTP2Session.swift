@@ -131,6 +131,16 @@ public struct HTTP2Session {
     unsafe resetStreamAfterEnd(state, stream, code)
   }
 
+  /// Resets every stream with queued data of which the peer has taken less than 1 KiB in the last `after`
+  /// milliseconds, because its window, the connection's or the socket is closed. Call it now and then, with a clock of
+  /// milliseconds that may wrap and is never 0. Returns how many were reset; `streamClosed` follows for each.
+  public func resetStalled(nowMilliseconds now: UInt32, after: UInt32) -> Int {
+    unsafe resetStalledStreams(state, now: now, timeout: after)
+  }
+
+  /// When a header block was left unfinished, in the milliseconds of `HTTP2Inbox.setNow`; 0: none is.
+  public var headBegan: UInt64 { unsafe state.pointee.headBegan }
+
   // MARK: Connection
 
   /// No new streams. Graceful (server): announces GOAWAY with the highest ID and says the real last one as

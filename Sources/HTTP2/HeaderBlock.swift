@@ -72,8 +72,8 @@ struct HeaderBlock {
     _ name: UnsafePointer<UInt8>, _ nameCount: Int, _ value: UnsafePointer<UInt8>, _ valueCount: Int,
     hidden: Bool, limits: UnsafeMutablePointer<HTTP2Limits>
   ) {
-    if overflow != .none { return }
     size &+= nameCount &+ valueCount &+ 32
+    if overflow != .none { return }
     if unsafe size > Int(limits.pointee.maxHeaderBytes) {
       overflow = .headerBytes
       return
@@ -202,6 +202,7 @@ extension SessionState {
   /// What a `receive` leaves unfinished must not stay in the arena.
   static func carryBlock(_ session: UnsafeMutablePointer<SessionState>) {
     guard let block = unsafe session.pointee.block, unsafe !block.pointee.isCarried else { return }
+    unsafe session.pointee.headBegan = session.pointee.inbox.pointee.nowMilliseconds
     unsafe session.pointee.block = HeaderBlock.carry(block)
   }
 
@@ -209,5 +210,6 @@ extension SessionState {
     guard let block = unsafe session.pointee.block else { return }
     if unsafe block.pointee.isCarried { unsafe HeaderBlock.freeCarried(block) }
     unsafe session.pointee.block = nil
+    unsafe session.pointee.headBegan = 0
   }
 }

@@ -279,6 +279,7 @@ func sendData(
   let inbox = unsafe state.pointee.inbox
   let before = unsafe stream.pointee.queued
   unsafe stream.pointee.queued &-= count
+  unsafe stream.pointee.taken &+= UInt32(truncatingIfNeeded: count)
   unsafe state.pointee.queued &-= count
   let lowWater = unsafe Int(state.pointee.limits.pointee.lowWater)
   if before >= lowWater && before &- count < lowWater {
@@ -346,6 +347,30 @@ func drainBytes(
 }
 
 // MARK: Resets
+
+/// Less than this in the whole of the time counts as nothing: a window that opens by a byte now and then is no reader.
+private let stallBytes: UInt32 = 1024
+
+/// Resets the streams of which the peer has taken nothing for `timeout`; both times in the same milliseconds.
+/// - Returns: how many.
+func resetStalledStreams(_ state: UnsafeMutablePointer<SessionState>, now: UInt32, timeout: UInt32) -> Int {
+  if unsafe state.pointee.queued == 0 || state.pointee.isDead { return 0 }
+  var count = 0
+  var next = unsafe state.pointee.streams
+  while let stream = unsafe next {
+    unsafe next = stream.pointee.next
+    if unsafe stream.pointee.queued == 0 {
+      unsafe stream.pointee.waitingSince = 0
+    } else if unsafe stream.pointee.waitingSince == 0 || stream.pointee.taken >= stallBytes {
+      unsafe stream.pointee.waitingSince = now
+      unsafe stream.pointee.taken = 0
+    } else if unsafe now &- stream.pointee.waitingSince >= timeout {
+      count &+= 1
+      unsafe resetStream(state, stream.pointee.id, HTTP2ErrorCode.enhanceYourCalm)
+    }
+  }
+  return count
+}
 
 func resetStream(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32, _ code: UInt32) {
   guard let stream = unsafe findStream(state, id), unsafe !stream.pointee.isResetByUs else { return }

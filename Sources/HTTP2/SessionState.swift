@@ -49,9 +49,15 @@ struct StreamState {
   var isResetByUs = false
   /// The caller has been told that the peer broke the rules.
   var isReported = false
+  /// Out of its session: nothing can be sent on it any more.
+  var isClosed = false
   var resetsAfterEnd = false
   /// Bytes in the chunks.
   var queued = 0
+  /// Since when the peer has taken less than `stallBytes` of the queue, in milliseconds of the caller's; 0: nothing
+  /// waits. And what it took.
+  var waitingSince: UInt32 = 0
+  var taken: UInt32 = 0
   /// Bytes of `data` events that were not given back.
   var unconsumed = 0
   /// The peer's window where it has grown (0: as it was), and what was given back since.
@@ -82,6 +88,8 @@ struct SessionState {
   var continuations: UInt32 = 0
   /// A shutdown notice is out and its PING has not been answered.
   var awaitsPing = false
+  /// Resets of ours that were counted when the fault came, and have not been sent.
+  var countedResets: UInt32 = 0
   var pendingRequests: Int32 = 0
   var activeStreams: Int32 = 0
   /// Bytes that all streams have queued.
@@ -95,6 +103,8 @@ struct SessionState {
   // INVARIANT: nil, or the open stream that was found last.
   var found: UnsafeMutablePointer<StreamState>?
   var block: UnsafeMutablePointer<HeaderBlock>?
+  /// When the present header block was left unfinished, in the inbox's milliseconds; 0: none is.
+  var headBegan: UInt64 = 0
   // INVARIANT: set during `drain` only; `outCount` ≤ `outCapacity`.
   var out: UnsafeMutablePointer<UInt8>?
   var outCount = 0
@@ -207,6 +217,7 @@ func releaseStream(_ state: UnsafeMutablePointer<SessionState>, _ stream: Unsafe
     unsafe state.pointee.streams = stream.pointee.next
   }
   unsafe stream.pointee.next?.pointee.previous = stream.pointee.previous
+  unsafe stream.pointee.isClosed = true
   if unsafe stream.pointee.isAnnounced { unsafe state.pointee.activeStreams &-= 1 }
   if unsafe stream.pointee.isPending { unsafe state.pointee.pendingRequests &-= 1 }
   unsafe stream.pointee.previous = nil

@@ -3,7 +3,7 @@
 @frozen
 public enum Limit: UInt8, CaseIterable, Sendable {
   // Connections.
-  case maxConnections, maxConnectionsPerWorker
+  case maxConnections, maxConnectionsPerWorker, maxConnectionsPerClient, maxHandshakes
   case tlsHandshakeTimeout, tlsTicketKeyInterval, maxKeyUpdates
   case requestHeadTimeout, idleTimeout, requestBodyIdleTimeout, writeStallTimeout
   // Heads and bodies.
@@ -14,12 +14,12 @@ public enum Limit: UInt8, CaseIterable, Sendable {
   // HTTP/2.
   case maxConcurrentStreams, streamWindow, maxStreamWindow, connectionWindow
   case maxStreamResets, maxPings, maxSettings, maxEmptyFrames, maxPriorityFrames, maxWindowUpdates
-  case maxContinuationFrames, maxQueuedControlFrames
+  case maxContinuationFrames, maxUnknownFrames, maxQueuedControlFrames
   // Backends.
   case upstreamConnectTimeout, upstreamIdleTimeout, maxIdleUpstreamPerEndpoint
   case maxUpstreamPerEndpoint, maxUpstreamStreams, maxInterimResponses
   // The process.
-  case drainTimeout, maxAdminConnections
+  case drainTimeout, maxAdminConnections, maxMemory
 
   /// Position in a `CounterBlock`.
   @inlinable public var index: Int {
@@ -42,6 +42,17 @@ public enum Limit: UInt8, CaseIterable, Sendable {
   }
 
   public var name: StaticString { definition.name }
+
+  /// Acts in the course of ordinary traffic, so that a line in the log is worth it for debugging only.
+  public var isOrdinary: Bool {
+    switch self {
+    case .idleTimeout, .tlsTicketKeyInterval, .bufferHighWater, .bufferLowWater, .streamWindow, .maxStreamWindow,
+      .connectionWindow,
+      .upstreamIdleTimeout, .maxIdleUpstreamPerEndpoint, .maxUpstreamStreams, .drainTimeout:
+      true
+    default: false
+    }
+  }
 }
 
 extension Limit {
@@ -62,14 +73,16 @@ extension Limit {
 
   public var definition: Definition {
     switch self {
-    case .maxConnections, .maxConnectionsPerWorker, .tlsHandshakeTimeout, .tlsTicketKeyInterval,
-      .maxKeyUpdates, .requestHeadTimeout, .idleTimeout, .requestBodyIdleTimeout, .writeStallTimeout:
+    case .maxConnections, .maxConnectionsPerWorker, .maxConnectionsPerClient, .maxHandshakes,
+      .tlsHandshakeTimeout, .tlsTicketKeyInterval, .maxKeyUpdates, .requestHeadTimeout, .idleTimeout,
+      .requestBodyIdleTimeout, .writeStallTimeout:
       connectionDefinition
     case .maxRequestLineBytes, .maxHeadBytes, .maxHeaderFields, .maxTrailerBytes,
       .maxChunkExtensionBytes, .maxRequestBodyBytes, .bufferHighWater, .bufferLowWater:
       messageDefinition
     case .upstreamConnectTimeout, .upstreamIdleTimeout, .maxIdleUpstreamPerEndpoint,
-      .maxUpstreamPerEndpoint, .maxUpstreamStreams, .maxInterimResponses, .drainTimeout, .maxAdminConnections:
+      .maxUpstreamPerEndpoint, .maxUpstreamStreams, .maxInterimResponses, .drainTimeout, .maxAdminConnections,
+      .maxMemory:
       upstreamDefinition
     default: http2Definition
     }
@@ -80,9 +93,19 @@ extension Limit {
     case .maxConnections:
       Self.count(
         "max-connections", 0...10_000_000,
-        "client connections of the process; more are closed at once")
+        "client connections of the process; more are closed at once; 0 for what descriptors allow")
     case .maxConnectionsPerWorker:
-      Self.count("max-connections-per-worker", 0...10_000_000, "client connections of one worker")
+      Self.count(
+        "max-connections-per-worker", 0...10_000_000,
+        "client connections of one worker; more are closed at once; 0 for no limit")
+    case .maxConnectionsPerClient:
+      Self.count(
+        "max-connections-per-client", 0...10_000_000,
+        "connections of one client address (IPv6: one /64) to one worker; more are closed at once; 0 for no limit")
+    case .maxHandshakes:
+      Self.count(
+        "max-handshakes", 0...10_000_000,
+        "unfinished TLS handshakes of one worker; the oldest is closed for one more; 0 for no limit")
     case .tlsHandshakeTimeout: Self.time("tls-handshake-timeout", "from accept to a finished handshake")
     case .tlsTicketKeyInterval:
       Self.time(
@@ -91,18 +114,18 @@ extension Limit {
     case .maxKeyUpdates:
       Self.count("max-tls-key-updates", 1...1_000_000, "KeyUpdate messages of a TLS 1.3 connection")
     case .requestHeadTimeout:
-      Self.time("request-head-timeout", "from the first byte of a request head to its last (slowloris)")
+      Self.time("request-head-timeout", "from the first byte of a request head to its last (slowloris): 408")
     case .idleTimeout:
       Self.time(
         "idle-timeout", "a client connection without a request; never acts on an open stream")
     case .requestBodyIdleTimeout:
       Self.time(
         "request-body-idle-timeout",
-        "a request body without a byte (slow body); not for gRPC, upgrades and answered requests")
+        "a request body without a byte (slow body): 408; not for answered requests, in HTTP/2 not for gRPC")
     default:
       Self.time(
         "write-stall-timeout",
-        "a client that takes no byte of a waiting response (slow read, zero window); not for gRPC")
+        "a client that takes nothing of what waits for it (slow read); a stream of which less than 1 KiB is taken")
     }
   }
 
@@ -144,11 +167,14 @@ extension Limit {
     case .maxPings: Self.count("max-pings", frames, "PING frames of a connection in ten seconds")
     case .maxSettings: Self.count("max-settings", frames, "SETTINGS frames of a connection in ten seconds")
     case .maxEmptyFrames:
-      Self.count("max-empty-frames", frames, "DATA frames without a byte and without END_STREAM in ten seconds")
+      Self.count("max-empty-frames", frames, "DATA frames without content and without END_STREAM in ten seconds")
     case .maxPriorityFrames:
       Self.count("max-priority-frames", frames, "PRIORITY frames of a connection in ten seconds")
     case .maxWindowUpdates:
       Self.count("max-window-updates", frames, "WINDOW_UPDATE frames of a connection in ten seconds")
+    case .maxUnknownFrames:
+      Self.count(
+        "max-unknown-frames", frames, "GOAWAY frames and frames of unknown types of a connection in ten seconds")
     case .maxContinuationFrames:
       Self.count("max-continuation-frames", 1...1000, "CONTINUATION frames of one head")
     default:
@@ -175,8 +201,12 @@ extension Limit {
       Self.count("max-interim-responses", 0...10_000, "1xx responses of a backend to one request: 502")
     case .drainTimeout:
       Self.time("drain-timeout", "from SIGTERM until what is still open is closed")
-    default:
+    case .maxAdminConnections:
       Self.count("max-admin-connections", 1...10_000, "connections of the admin socket and port")
+    default:
+      Self.bytes(
+        "max-memory", 0...(1 << 50),
+        "memory of the process, at most 3/4 of what the system gives it; above it nothing new is taken: 503")
     }
   }
 }

@@ -4,6 +4,8 @@
 public struct Limits: Sendable, Equatable {
   public var maxConnections = 65_536
   public var maxConnectionsPerWorker = 0
+  public var maxConnectionsPerClient = 0
+  public var maxHandshakes = 1000
   public var tlsHandshakeTimeout = 10_000
   public var tlsTicketKeyInterval = 3_600_000
   public var maxKeyUpdates = 100
@@ -33,6 +35,7 @@ public struct Limits: Sendable, Equatable {
   public var maxPriorityFrames = 2000
   public var maxWindowUpdates = 500_000
   public var maxContinuationFrames = 16
+  public var maxUnknownFrames = 1000
   public var maxQueuedControlFrames = 1000
 
   public var upstreamConnectTimeout = 5000
@@ -44,8 +47,21 @@ public struct Limits: Sendable, Equatable {
 
   public var drainTimeout = 30_000
   public var maxAdminConnections = 64
+  public var maxMemory = 2 << 30
 
   public init() {}
+
+  /// As a worker keeps them: a time of 0, which switches a client's timeout off, is a year.
+  public var acting: Limits {
+    var result = self
+    for limit in [
+      Limit.tlsHandshakeTimeout, .requestHeadTimeout, .idleTimeout, .requestBodyIdleTimeout, .writeStallTimeout,
+    ]
+    where self[limit] == 0 {
+      result[limit] = limit.definition.range.upperBound
+    }
+    return result
+  }
 
   /// The value of one limit. Off the hot path: it is a jump table.
   public subscript(limit: Limit) -> Int {
@@ -57,6 +73,8 @@ public struct Limits: Sendable, Equatable {
     switch limit {
     case .maxConnections: \.maxConnections
     case .maxConnectionsPerWorker: \.maxConnectionsPerWorker
+    case .maxConnectionsPerClient: \.maxConnectionsPerClient
+    case .maxHandshakes: \.maxHandshakes
     case .tlsHandshakeTimeout: \.tlsHandshakeTimeout
     case .tlsTicketKeyInterval: \.tlsTicketKeyInterval
     case .maxKeyUpdates: \.maxKeyUpdates
@@ -83,6 +101,7 @@ public struct Limits: Sendable, Equatable {
     case .maxPriorityFrames: \.maxPriorityFrames
     case .maxWindowUpdates: \.maxWindowUpdates
     case .maxContinuationFrames: \.maxContinuationFrames
+    case .maxUnknownFrames: \.maxUnknownFrames
     case .maxQueuedControlFrames: \.maxQueuedControlFrames
     case .upstreamConnectTimeout: \.upstreamConnectTimeout
     case .upstreamIdleTimeout: \.upstreamIdleTimeout
@@ -92,6 +111,7 @@ public struct Limits: Sendable, Equatable {
     case .maxInterimResponses: \.maxInterimResponses
     case .drainTimeout: \.drainTimeout
     case .maxAdminConnections: \.maxAdminConnections
+    case .maxMemory: \.maxMemory
     }
   }
 }

@@ -44,17 +44,24 @@ public struct LineLogger: Sendable {
   private func write(_ level: Level, _ message: () -> String) {
     guard level >= self.level else { return }
     let text = message()
-    let capacity = 64 + text.utf8.count
-    unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: capacity) { memory in
+    line(level, capacity: text.utf8.count) { line in
+      // A line feed in a message (a peer's text) must not look like a line of ours.
+      for byte in text.utf8 { line.byte(byte < 0x20 || byte == 0x7F ? 0x20 : byte) }
+    }
+  }
+
+  /// One line of at most `capacity` bytes, whatever the level; `fill` writes what it says, without a line feed.
+  func line(_ level: Level, capacity: Int, _ fill: (inout LineWriter) -> Void) {
+    let room = 64 + capacity
+    unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: room) { memory in
       guard let base = memory.baseAddress else { return }
-      var line = unsafe LineWriter(base, capacity: capacity)
+      var line = unsafe LineWriter(base, capacity: room - 1)
       line.time(clinux_realtime_nanoseconds())
       line.byte(0x20)
       line.literal(level.name)
       line.literal(" dataplane: ")
-      // A line feed in a message (a peer's text) must not look like a line of ours.
-      for byte in text.utf8 { line.byte(byte < 0x20 || byte == 0x7F ? 0x20 : byte) }
-      line.byte(0x0A)
+      fill(&line)
+      line.end()
       // A log that cannot be written must not stop the process.
       _ = unsafe CLinux.write(descriptor, base, line.count)
     }

@@ -24,6 +24,12 @@ struct LineWriter {
     count += 1
   }
 
+  /// A line feed; the one byte that may go beyond `capacity`, where the owner has kept room for it.
+  mutating func end() {
+    unsafe output[count] = 0x0A
+    count += 1
+  }
+
   mutating func literal(_ value: StaticString) {
     let length = value.utf8CodeUnitCount
     guard room(length) else { return }

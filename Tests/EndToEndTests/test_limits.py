@@ -1,5 +1,7 @@
 """Limits act, say so to the client and are counted."""
 
+import re
+import subprocess
 import time
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from harness.backends import H1Backend
 from harness.clients import Broken, H1Client, H2Client
 from harness.objects import forward, gateway, http_listener, http_route, service
+from harness.process import ROOT, binaries
 from harness.waiting import wait_until
 
 HOST = "limits.sluice.test"
@@ -240,3 +243,25 @@ def test_malformed_requests_are_refused(limited, text, status):
     if status == 400:
         assert limited.sluice.admin.metric("sluice_malformed_requests_total") > before
     assert limited.still_serves()
+
+
+def number(text):
+    """10s, 64KiB, 365d or a plain number, as the program counts: milliseconds and bytes."""
+    factors = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "s": 1000, "m": 60_000, "h": 3_600_000,
+               "d": 86_400_000}
+    digits, unit = re.fullmatch(r"(\d+)(\w*)", text).groups()
+    return int(digits) * factors[unit]
+
+
+def test_the_document_lists_every_limit():
+    """docs/limits.md against the program's own list: names, defaults and ranges."""
+    said = subprocess.run([binaries() / "sluice-dataplane", "--help-limits"], text=True, capture_output=True, check=True)
+    program = {
+        match[1]: (int(match[2]), int(match[3]), int(match[4]))
+        for match in re.finditer(r"^  (\S+) +(\d+)(?: bytes| ms)? \[(\d+)-(\d+)\]: ", said.stdout, re.M)}
+    assert len(program) == len(said.stdout.splitlines()) > 30
+    document = {
+        match[1]: tuple(number(part) for part in (match[2], *match[3].split("-")))
+        for match in re.finditer(
+            r"^\| `([a-z0-9-]+)` \| (\w+) \| ([\w-]+) \| [^|]+ \| [^|]+ \|$", (ROOT / "docs/limits.md").read_text(), re.M)}
+    assert document == program

@@ -51,7 +51,7 @@ public struct DataPlaneArguments: Sendable {
       --log-level LEVEL      debug, info, warning or error (default: info)
       --limit NAME=VALUE     any number of times; see --help-limits
       --drain-timeout TIME   the same as --limit drain-timeout=TIME
-      --help-limits          all limits with their defaults
+      --help-limits          all limits with their defaults and ranges
       --help, --version
 
     SIGTERM or SIGINT drains and ends; a second one ends at once.
@@ -67,7 +67,9 @@ public struct DataPlaneArguments: Sendable {
       case .milliseconds: " ms"
       }
     let padding = String(repeating: " ", count: max(1, 32 - name.utf8.count))
-    return "  \(name)\(padding)\(Limits()[limit])\(unit): \(limit.definition.help)\n"
+    let range = limit.definition.range
+    return "  \(name)\(padding)\(Limits()[limit])\(unit) [\(range.lowerBound)-\(range.upperBound)]:"
+      + " \(limit.definition.help)\n"
   }.joined()
 
   /// `arguments` without the program's name. `workers`: how many to start where the line names none.

@@ -68,7 +68,11 @@ struct Connection {
     /// In its endpoint's pool.
     static let idle = Flags(rawValue: 1 << 10)
     static let speaksHTTP2 = Flags(rawValue: 1 << 13)
-    /// A partial head has come; `deadline` is when the rest must be there.
+    /// In the worker's list of TLS handshakes.
+    static let inHandshakes = Flags(rawValue: 1 << 15)
+    /// The responses to pipelined requests fill the buffer: the next request is read when they are out.
+    static let waitsForRoom = Flags(rawValue: 1 << 16)
+    /// A partial head has come, or an HTTP/2 client's SETTINGS have not; `deadline` is when the rest must be there.
     static let headTimerRuns = Flags(rawValue: 1 << 14)
   }
 
@@ -101,8 +105,15 @@ struct Connection {
 
   /// Streams of a client's HTTP/2 session whose end has not been reported yet.
   var openStreams: Int32 = 0
-  /// Bytes that the client had not taken when `writeStallTimeout` began to run; 0: it does not run.
-  var unsentAtWatch = 0
+  /// Since when the client has taken nothing of what waits for it, and how much that was at the last sweep; the
+  /// worker's milliseconds, 0: nothing waits.
+  var stalledSince: UInt32 = 0
+  var unsentSeen: UInt32 = 0
+  /// Neighbours in the worker's list of TLS handshakes, by age.
+  var olderHandshake: Int32 = -1
+  var newerHandshake: Int32 = -1
+  /// Number in the worker's `ClientTable`; -1: not counted.
+  var client: Int32 = -1
   /// When the timer that is armed fires; a later `deadline` is looked at then.
   var timerAt: UInt64 = 0
 }

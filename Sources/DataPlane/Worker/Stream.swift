@@ -86,6 +86,9 @@ struct Stream {
   var startedNanoseconds: UInt64 = 0
   var bytesReceived: UInt64 = 0
   var bytesSent: UInt64 = 0
+  /// Bytes of the request body at the last sweep, and since when there were no more; worker's milliseconds.
+  var bodySeen: UInt32 = 0
+  var bodyIdleSince: UInt32 = 0
   /// HTTP/2 DATA taken from the downstream (upstream) peer whose window was not given back yet.
   var downstreamDebt: Int32 = 0
   var upstreamDebt: Int32 = 0

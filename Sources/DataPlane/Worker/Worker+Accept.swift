@@ -49,14 +49,13 @@ extension Worker where Engine: ~Copyable {
 
   /// - Returns: false when a limit refused it; the descriptor is closed then.
   mutating func openDownstreamConnection(descriptor: Int32, peer: SocketAddress, socketSlot: Int16) -> Bool {
-    let perWorker = limits.maxConnectionsPerWorker
-    if perWorker > 0 && openDownstream >= perWorker {
-      counters.hit(.maxConnectionsPerWorker)
+    let peer = peer.unmapped
+    guard admits(peer) else {
       close(descriptor)
       return false
     }
     guard let handle = engine.adopt(descriptor) else {
-      counters.hit(.maxConnections)
+      hit(.maxConnections, peer: peer)
       close(descriptor)
       return false
     }
@@ -64,14 +63,15 @@ extension Worker where Engine: ~Copyable {
     connection.role = .downstream
     connection.handle = handle
     connection.socketSlot = socketSlot
-    connection.peer = peer.unmapped
+    connection.peer = peer
     connection.flags = [.keepAlive]
     let index = handle.index
     place(connection)
     openDownstream += 1
+    budget.connectionOpened()
     counters.add(.downstreamConnections)
     counters.add(.downstreamConnectionsActive)
-    if !beginProtocol(index) {
+    if !joinClient(index) || !beginProtocol(index) {
       closeConnection(index)
       return false
     }
@@ -94,6 +94,7 @@ extension Worker where Engine: ~Copyable {
       connection[].tls = session
       connection[].phase = .handshaking
       connection[].scheme = Scheme.https.rawValue
+      joinHandshakes(index)
       arm(index, at: nowMilliseconds + UInt64(limits.tlsHandshakeTimeout))
     } else {
       connection[].phase = .detecting
@@ -146,7 +147,10 @@ extension Worker where Engine: ~Copyable {
     if let session = connection[].session { session.destroy() }
     if let tls = connection[].tls { tls.destroy() }
     if connection[].role == .downstream {
+      leaveHandshakes(index)
+      leaveClient(index)
       openDownstream -= 1
+      budget.connectionClosed()
       counters.subtract(.downstreamConnectionsActive)
       // A session that goes reports no more ends.
       counters.subtract(.http2StreamsActive, Int(connection[].openStreams))

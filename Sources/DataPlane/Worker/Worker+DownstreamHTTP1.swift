@@ -21,7 +21,7 @@ extension Worker where Engine: ~Copyable {
     let connection = connections[index]
     let limit = limits.maxHeadBytes + receiveBytes
     guard connection[].stash.append(bytes, limit: limit) else {
-      counters.hit(.maxHeadBytes)
+      hit(.maxHeadBytes, index)
       refuse(index, status: 431, reason: "the request head is too large")
       return
     }
@@ -43,9 +43,14 @@ extension Worker where Engine: ~Copyable {
     if used >= 0, isAlive(index, handle), used < Int(taken.count), connection[].stash.isEmpty {
       taken.removeFirst(used)
       connection[].stash = taken
-      if connection[].incoming == .done { pauseReading(index) }
     } else {
       taken.release()
+    }
+    guard used >= 0, isAlive(index, handle), connection[].phase == .http1 else { return }
+    if connection[].incoming == .done && !connection[].stash.isEmpty {
+      pauseReading(index)
+    } else if connection[].stream < 0 || !streams[connection[].stream][].flags.contains(.downstreamPaused) {
+      resumeReading(index)
     }
   }
 
@@ -108,19 +113,19 @@ extension Worker where Engine: ~Copyable {
       return 0
     case .invalid(let error):
       counters.add(.malformedRequests)
-      countLimit(error)
+      countLimit(error, index)
       refuse(index, status: error.status, reason: error.reason)
       return -1
     }
   }
 
-  private func countLimit(_ error: HTTP1Error) {
+  private mutating func countLimit(_ error: HTTP1Error, _ index: Int32) {
     switch error {
-    case .requestLineTooLong: counters.hit(.maxRequestLineBytes)
-    case .headTooLarge: counters.hit(.maxHeadBytes)
-    case .tooManyFields: counters.hit(.maxHeaderFields)
-    case .trailerTooLarge: counters.hit(.maxTrailerBytes)
-    case .chunkExtensionTooLong: counters.hit(.maxChunkExtensionBytes)
+    case .requestLineTooLong: hit(.maxRequestLineBytes, index)
+    case .headTooLarge: hit(.maxHeadBytes, index)
+    case .tooManyFields: hit(.maxHeaderFields, index)
+    case .trailerTooLarge: hit(.maxTrailerBytes, index)
+    case .chunkExtensionTooLong: hit(.maxChunkExtensionBytes, index)
     default: break
     }
   }
@@ -144,7 +149,10 @@ extension Worker where Engine: ~Copyable {
     if connection[].incoming != .done { arm(index, at: nowMilliseconds + UInt64(limits.requestBodyIdleTimeout)) }
     counters.add(.requestsHTTP1)
     guard let stream = newStream(downstream: index) else {
-      refuse(index, status: 503, reason: "too many requests at once")
+      if isOverMemory { hit(.maxMemory, index) }
+      refuse(
+        index, status: 503,
+        reason: isOverMemory ? "this proxy is short of memory (max-memory)" : "too many requests at once")
       return
     }
     connection[].stream = stream
@@ -191,7 +199,7 @@ extension Worker where Engine: ~Copyable {
   /// A body that is not what RFC 9112 section 7.1 says: nothing of it is passed on any more.
   private mutating func refuseBody(_ index: Int32, _ error: HTTP1Error) -> Int {
     counters.add(.malformedRequests)
-    countLimit(error)
+    countLimit(error, index)
     refuse(index, status: error.status, reason: error.reason)
     return -1
   }
@@ -231,6 +239,11 @@ extension Worker where Engine: ~Copyable {
       closeWhenDrained(index)
       return
     }
+    if isFull(index) {
+      connection[].flags.insert(.waitsForRoom)
+      pauseReading(index)
+      return
+    }
     connection[].incoming = .head
     let wait = connection[].flags.contains(.draining) ? min(1000, limits.idleTimeout) : limits.idleTimeout
     armIdle(index, wait: wait)
@@ -239,6 +252,7 @@ extension Worker where Engine: ~Copyable {
       connection[].flags.insert(.replay)
       replays.append(index)
     }
-    resumeReading(index)
+    // What has come is used up first: a client that sends ahead is held back rather than stashed.
+    if connection[].stash.isEmpty { resumeReading(index) }
   }
 }

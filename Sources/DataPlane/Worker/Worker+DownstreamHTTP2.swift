@@ -13,21 +13,38 @@ extension Worker where Engine: ~Copyable {
     inbox.setNow(milliseconds: nowMilliseconds)
     // SAFETY: input lies in buffers of the engine, of the worker or of a stash, and nobody reads it again.
     let result = unsafe session.receive(UnsafeMutablePointer(mutating: bytes.start), bytes.count)
+    if case .fatal(_, let limit) = result, connection[].role == .downstream {
+      // What came along is not begun any more: it would only be broken off.
+      countFaults(index)
+      sessionEnded(index, limit)
+      lastWords(index, session)
+      return
+    }
     sessionEvents(index)
     guard isAlive(index, handle) else { return }
     markDirty(index)
-    if case .fatal(_, let limit) = result {
-      if connection[].role == .downstream {
-        counters.add(.http2ProtocolErrors)
-        count(limit)
-        counters.add(.http2GoAwaysSent)
-      }
+    if case .fatal = result {
       lastWords(index, session)
     }
   }
 
+  private mutating func countFaults(_ index: Int32) {
+    var position = 0
+    while position < inbox.count {
+      if inbox[position].kind == .malformed { clientEvent(index, inbox[position]) }
+      position += 1
+    }
+  }
+
+  /// A client's session has come to an error, ours to tell or found by the library.
+  mutating func sessionEnded(_ index: Int32, _ limit: HTTP2Limit) {
+    counters.add(.http2ProtocolErrors)
+    counters.add(.http2GoAwaysSent)
+    count(limit, index)
+  }
+
   /// GOAWAY is queued: send it, then end the connection and everything on it.
-  private mutating func lastWords(_ index: Int32, _ session: HTTP2Session) {
+  mutating func lastWords(_ index: Int32, _ session: HTTP2Session) {
     let room = 64 * 1024
     let place = unsafe beginWrite(index, room)
     let count = unsafe session.drain(into: place, capacity: room)
@@ -104,8 +121,12 @@ extension Worker where Engine: ~Copyable {
       if stream >= 0 { resumeUpstream(stream) }
     case .malformed:
       counters.add(.malformedRequests)
-      count(event.limit)
-    case .goAway, .settings, .responseHead, .informational:
+      count(event.limit, index)
+    case .settings:
+      guard connections[index][].flags.contains(.headTimerRuns) else { break }
+      connections[index][].flags.remove(.headTimerRuns)
+      if connections[index][].firstStream < 0 { armIdleSession(index) }
+    case .goAway, .responseHead, .informational:
       break
     }
   }
@@ -120,8 +141,14 @@ extension Worker where Engine: ~Copyable {
     counters.add(.requestsHTTP2)
     counters.add(.http2StreamsActive)
     connection[].openStreams += 1
+    if event.isStreamGone {
+      // Reset in the same breath (CVE-2023-44487): no backend hears of it.
+      counters.add(.downstreamAborts)
+      return
+    }
     guard let session = connection[].session else { return }
     guard let stream = newStream(downstream: index) else {
+      if isOverMemory { hit(.maxMemory, index) }
       session.reset(event.streamID, HTTP2ErrorCode.refusedStream)
       return
     }
@@ -172,19 +199,23 @@ extension Worker where Engine: ~Copyable {
     markDirty(s[].downstream)
   }
 
-  private func count(_ limit: HTTP2Limit) {
+  private mutating func count(_ limit: HTTP2Limit, _ index: Int32) {
+    let named: Limit
     switch limit {
-    case .none: break
-    case .headerBytes: counters.hit(.maxHeadBytes)
-    case .headerFields: counters.hit(.maxHeaderFields)
-    case .continuations: counters.hit(.maxContinuationFrames)
-    case .resetsReceived, .resetsSent: counters.hit(.maxStreamResets)
-    case .pings: counters.hit(.maxPings)
-    case .settings: counters.hit(.maxSettings)
-    case .emptyData: counters.hit(.maxEmptyFrames)
-    case .priorities: counters.hit(.maxPriorityFrames)
-    case .windowUpdates: counters.hit(.maxWindowUpdates)
-    case .queuedAcknowledgements: counters.hit(.maxQueuedControlFrames)
+    case .none: return
+    case .headerBytes: named = .maxHeadBytes
+    case .headerFields: named = .maxHeaderFields
+    case .continuations: named = .maxContinuationFrames
+    case .concurrentStreams: named = .maxConcurrentStreams
+    case .resetsReceived, .resetsSent: named = .maxStreamResets
+    case .pings: named = .maxPings
+    case .settings: named = .maxSettings
+    case .emptyData: named = .maxEmptyFrames
+    case .priorities: named = .maxPriorityFrames
+    case .windowUpdates: named = .maxWindowUpdates
+    case .unknownFrames: named = .maxUnknownFrames
+    case .queuedAcknowledgements: named = .maxQueuedControlFrames
     }
+    hit(named, index)
   }
 }

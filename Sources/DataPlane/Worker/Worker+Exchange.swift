@@ -7,6 +7,7 @@ import Telemetry
 extension Worker where Engine: ~Copyable {
   /// - Returns: nil when the worker has as many streams as it can have.
   mutating func newStream(downstream: Int32) -> Int32? {
+    if isOverMemory { return nil }
     let index: Int32
     if firstFreeStream >= 0 {
       index = firstFreeStream
@@ -175,38 +176,11 @@ extension Worker where Engine: ~Copyable {
       arm(index, at: nowMilliseconds + UInt64(limits.requestBodyIdleTimeout))
       return
     }
-    counters.hit(.requestBodyIdleTimeout)
+    hit(.requestBodyIdleTimeout, index)
     refuse(index, status: 408, reason: "the request body did not arrive in time")
   }
 
   // MARK: Back-pressure
-
-  /// A client that takes nothing for too long loses its connection: see `writesStalled`.
-  private mutating func watchWrites(_ index: Int32) {
-    let connection = connections[index]
-    guard limits.writeStallTimeout > 0, connection[].deadline == 0 else { return }
-    connection[].unsentAtWatch = engine.unsentBytes(connection[].handle)
-    arm(index, at: nowMilliseconds + UInt64(limits.writeStallTimeout))
-  }
-
-  /// The timer of a connection with a response under way fired: whether it was closed because the client took
-  /// nothing of it meanwhile.
-  mutating func writesStalled(_ index: Int32) -> Bool {
-    let connection = connections[index]
-    let unsent = engine.unsentBytes(connection[].handle)
-    connection[].deadline = 0
-    let before = connection[].unsentAtWatch
-    connection[].unsentAtWatch = 0
-    guard unsent > 0 else { return false }
-    if before > 0 && unsent >= before {
-      counters.hit(.writeStallTimeout)
-      clientGone(index)
-      closeConnection(index)
-      return true
-    }
-    watchWrites(index)
-    return true
-  }
 
   /// The backend side is full: the client's side waits.
   mutating func pauseDownstream(_ stream: Int32) {
@@ -236,7 +210,6 @@ extension Worker where Engine: ~Copyable {
     guard s[].upstream >= 0, !s[].flags.contains(.upstreamPaused) else { return }
     s[].flags.insert(.upstreamPaused)
     counters.hit(.bufferHighWater)
-    watchWrites(s[].downstream)
     if !s[].flags.contains(.http2Upstream) { pauseReading(s[].upstream) }
   }
 

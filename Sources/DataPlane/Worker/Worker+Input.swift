@@ -85,7 +85,7 @@ extension Worker where Engine: ~Copyable {
     switch failure.kind {
     case .certificate: counters.add(.tlsClientsRefused)
     case .renegotiation: counters.add(.tlsRenegotiations)
-    case .keyUpdates: counters.hit(.maxKeyUpdates)
+    case .keyUpdates: hit(.maxKeyUpdates, index)
     case .handshake, .record, .local: break
     }
     if hasAlert && connection[].phase != .tunnel {
@@ -105,6 +105,7 @@ extension Worker where Engine: ~Copyable {
     } else if tls.hasForeignTicket {
       counters.hit(.tlsTicketKeyInterval)
     }
+    leaveHandshakes(index)
     if tls.negotiated == .h2 {
       startHTTP2Server(index)
     } else {
@@ -146,7 +147,9 @@ extension Worker where Engine: ~Copyable {
     connection[].session = session
     connection[].phase = .http2
     if connection[].flags.contains(.draining) { session.goAway(graceful: true) }
-    arm(index, at: nowMilliseconds + UInt64(limits.idleTimeout))
+    // Until the client's SETTINGS have come.
+    connection[].flags.insert(.headTimerRuns)
+    arm(index, at: nowMilliseconds + UInt64(limits.requestHeadTimeout))
     markDirty(index)
   }
 
@@ -180,7 +183,8 @@ extension Worker where Engine: ~Copyable {
     case .http1 where connection[].stream >= 0 && connection[].incoming == .done:
       // Half-closed after a whole request: the client still wants its answer (RFC 9112 section 9.6).
       if connection[].stash.isEmpty { connection[].flags.remove(.keepAlive) }
-    case .http1 where connection[].stream < 0 && connection[].flags.contains(.replay):
+    case .http1
+    where connection[].stream < 0 && !connection[].flags.isDisjoint(with: [.replay, .waitsForRoom]):
       // Requests that came before are still to be read: see `replayStashes`.
       break
     case .http1 where connection[].stream >= 0:
@@ -231,7 +235,13 @@ extension Worker where Engine: ~Copyable {
     case .tunnel: tunnelDrained(index)
     default:
       let stream = connection[].stream
-      guard stream >= 0 else { return }
+      guard stream >= 0 else {
+        if connection[].flags.contains(.waitsForRoom) {
+          connection[].flags.remove(.waitsForRoom)
+          nextHTTP1Request(index)
+        }
+        return
+      }
       if connection[].role == .downstream {
         resumeUpstream(stream)
       } else {

@@ -157,6 +157,7 @@ extension Worker where Engine: ~Copyable {
     sessionEvents(index)
     guard isAlive(index, handle) else { return }
     if session.isFinished {
+      if case .fatal(_, let limit) = session.status, connection[].role == .downstream { sessionEnded(index, limit) }
       if connection[].role == .downstream { clientGone(index) } else { upstreamFailed(index, error: 0) }
       if isAlive(index, handle) { closeWhenDrained(index) }
     }

@@ -11,7 +11,7 @@ extension Worker where Engine: ~Copyable {
     let s = streams[stream]
     s[].bytesReceived += UInt64(bytes.count)
     if limits.maxRequestBodyBytes > 0 && s[].bytesReceived > UInt64(limits.maxRequestBodyBytes) {
-      counters.hit(.maxRequestBodyBytes)
+      hit(.maxRequestBodyBytes, s[].downstream)
       cancelUpstream(stream)
       if s[].flags.contains(.responseStarted) {
         abortExchange(stream)

@@ -31,7 +31,7 @@ extension Worker where Engine: ~Copyable {
     dropPeerClaims(stream, head.fields)
     if accessLog >= 0 { keepLabel(stream, head) }
     if limits.maxRequestBodyBytes > 0 && head.contentLength > Int64(limits.maxRequestBodyBytes) {
-      counters.hit(.maxRequestBodyBytes)
+      hit(.maxRequestBodyBytes, s[].downstream)
       reply(stream, status: 413, reason: "the request body is larger than this proxy takes", flags: .limit)
       return
     }

@@ -52,6 +52,7 @@ extension Worker where Engine: ~Copyable {
   mutating func fireTimers() {
     if nowMilliseconds == timersMilliseconds { return }
     timersMilliseconds = nowMilliseconds
+    sweep()
     if isDraining && nowMilliseconds >= drainDeadline { isStopped = true }
     if isDraining && openDownstream == 0 && engine.closingCount == 0 { isStopped = true }
     mailbox.report(openConnections: openDownstream)
@@ -123,17 +124,17 @@ extension Worker where Engine: ~Copyable {
     let connection = connections[index]
     switch connection[].phase {
     case .handshaking:
-      counters.hit(.tlsHandshakeTimeout)
+      hit(.tlsHandshakeTimeout, index)
       counters.add(.tlsHandshakeFailures)
       closeConnection(index)
     case .detecting, .http1:
       if connection[].stream >= 0 {
-        if !writesStalled(index) { requestBodyStalled(index) }
+        requestBodyStalled(index)
       } else if connection[].stash.isEmpty && connection[].flags.contains(.reused) {
-        if !connection[].flags.contains(.draining) { counters.hit(.idleTimeout) }
+        if !connection[].flags.contains(.draining) { hit(.idleTimeout, index) }
         closeConnection(index)
       } else {
-        counters.hit(.requestHeadTimeout)
+        hit(.requestHeadTimeout, index)
         if connection[].stash.isEmpty {
           closeConnection(index)
         } else {
@@ -141,9 +142,12 @@ extension Worker where Engine: ~Copyable {
         }
       }
     case .http2:
-      if writesStalled(index) { return }
       guard connection[].firstStream < 0, let session = connection[].session else { return }
-      if !connection[].flags.contains(.draining) { counters.hit(.idleTimeout) }
+      if connection[].flags.contains(.headTimerRuns) {
+        hit(.requestHeadTimeout, index)
+      } else if !connection[].flags.contains(.draining) {
+        hit(.idleTimeout, index)
+      }
       session.goAway(graceful: false)
       markDirty(index)
       connection[].flags.insert(.draining)
@@ -158,7 +162,7 @@ extension Worker where Engine: ~Copyable {
     let connection = connections[index]
     switch connection[].phase {
     case .connecting:
-      counters.hit(.upstreamConnectTimeout)
+      hit(.upstreamConnectTimeout, index)
       failed(index, error: 110)
     default:
       break

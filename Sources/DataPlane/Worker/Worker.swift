@@ -23,6 +23,8 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   let limits: Limits
   let http1Limits: HTTP1Limits
   let counters: CounterBlock
+  let budget: ProcessBudget
+  var limitLog: LimitLog
   let accessLog: Int32
 
   /// By descriptor.
@@ -61,6 +63,16 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   var timersMilliseconds: UInt64 = 0
   var random: RandomSource
   var openDownstream = 0
+  /// TLS handshakes under way, by age: see `joinHandshakes`.
+  var handshakes = 0
+  var oldestHandshake: Int32 = -1
+  var newestHandshake: Int32 = -1
+  /// Connections of each client address, where those are limited.
+  var clients: ClientTable
+  /// The process holds more than `max-memory`: nothing new is taken.
+  var isOverMemory = false
+  var sweptAt: UInt64 = 0
+  var sweepPosition: Int32 = 0
   /// No descriptor above it was ever used: sweeps over all connections end here.
   var highestDescriptor: Int32 = 0
   var isDraining = false
@@ -70,12 +82,14 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   static var maximumFields: Int { 256 }
   static var maximumCells: Int { 65_536 }
 
-  init(mailbox: Mailbox, options: DataPlaneOptions, counters: CounterBlock, seed: UInt64) throws(SystemError) {
+  init(
+    mailbox: Mailbox, options: DataPlaneOptions, counters: CounterBlock, budget: ProcessBudget, seed: UInt64
+  ) throws(SystemError) {
     let slots = DescriptorLimit.slots
     var engineOptions = EngineOptions()
     engineOptions.slotLimit = slots
     let engine = try Engine(options: engineOptions)
-    let limits = options.limits
+    let limits = options.limits.acting
     let inbox = HTTP2Inbox.make(server: HTTP2Limits(server: limits), client: HTTP2Limits(client: limits))
     guard let inbox else { throw SystemError(errno: ENOMEM, operation: "memory for HTTP/2") }
     self.engine = engine
@@ -85,6 +99,9 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
     self.limits = limits
     http1Limits = HTTP1Limits(limits)
     self.counters = counters
+    self.budget = budget
+    limitLog = LimitLog(log: options.log, limits: options.limits)
+    clients = ClientTable(capacity: limits.maxConnectionsPerClient > 0 ? slots : 0, seed: seed)
     accessLog = options.accessLogDescriptor ?? -1
     connections = Table(capacity: slots)
     let streamCapacity = max(slots * 4, 65_536)
@@ -135,7 +152,7 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
 
   private func nextWake() -> UInt64 {
     if mailbox.hasMail || !replays.isEmpty || !dirty.isEmpty { return nowNanoseconds }
-    var next = min(connectionTimers.nextDeadline, streamTimers.nextDeadline)
+    var next = min(connectionTimers.nextDeadline, streamTimers.nextDeadline, nextSweep)
     let idleSince = pools.oldestIdleSince
     if idleSince != .max { next = min(next, idleSince + UInt64(limits.upstreamIdleTimeout) + 1) }
     let limit = isDraining ? min(next, nowMilliseconds + 100) : next
@@ -168,7 +185,7 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
     case .sendFailed:
       sendFailed(index, error: event.error)
     case .refused:
-      counters.hit(.maxConnections)
+      hit(.maxConnections, peer: SocketAddress())
     case .woken:
       break
     }
@@ -216,6 +233,7 @@ extension HTTP2Limits {
     emptyData = Self.inTenSeconds(limits.maxEmptyFrames)
     priorities = Self.inTenSeconds(limits.maxPriorityFrames)
     windowUpdates = Self.inTenSeconds(limits.maxWindowUpdates)
+    unknownFrames = Self.inTenSeconds(limits.maxUnknownFrames)
     maxQueuedAcknowledgements = UInt32(limits.maxQueuedControlFrames)
   }
 
