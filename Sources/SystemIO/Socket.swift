@@ -1,5 +1,3 @@
-internal import Glibc
-
 /// A handle to a socket that an engine owns. It goes stale when the socket is closed: calls with
 /// a stale handle do nothing, and the engine makes no event for one.
 @frozen public struct Socket: Equatable, Sendable {
@@ -62,15 +60,5 @@ public enum IOEventKind: UInt8, Sendable {
     count = 0
     descriptor = -1
     peer = SocketAddress()
-  }
-}
-
-extension Socket {
-  /// Closing will reset the connection and drop what the kernel still has to send: for a peer that takes nothing,
-  /// for which the kernel would otherwise keep it for minutes. The socket must be open.
-  public func resetOnClose() {
-    var now = linger(l_onoff: 1, l_linger: 0)
-    // SAFETY: reads the local.
-    _ = unsafe setsockopt(index, SOL_SOCKET, SO_LINGER, &now, socklen_t(MemoryLayout<linger>.size))
   }
 }

@@ -1,4 +1,4 @@
-"""Every attack of `harness/attacks.py` for some seconds at full speed, by several attackers at once, against one worker:
+"""Every attack of `harness/attacks.py` for some seconds at full speed, by several attackers, against one worker:
 how it ended, which limit did it, what memory it took, and what another client noticed. `make floods` runs it.
 
 Nothing is asserted but survival: the same process answers at the end."""

@@ -241,7 +241,8 @@ def test_the_log_is_not_the_next_flood(site):
     assert site.hits()["max-request-line-bytes"] == before + 300
 
     def lines():
-        return [line for line in site.sluice.log().splitlines() if " limit max-request-line-bytes (16384 bytes)" in line]
+        start = " limit max-request-line-bytes (16384 bytes)"
+        return [line for line in site.sluice.log().splitlines() if start in line]
     wait_until(lambda: " more times since the line before" in lines()[-1], "what was suppressed is told", 5)
     assert len(lines()) <= seconds + 6
 

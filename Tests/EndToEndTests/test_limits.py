@@ -255,7 +255,8 @@ def number(text):
 
 def test_the_document_lists_every_limit():
     """docs/limits.md against the program's own list: names, defaults and ranges."""
-    said = subprocess.run([binaries() / "sluice-dataplane", "--help-limits"], text=True, capture_output=True, check=True)
+    said = subprocess.run(
+        [binaries() / "sluice-dataplane", "--help-limits"], text=True, capture_output=True, check=True)
     program = {
         match[1]: (int(match[2]), int(match[3]), int(match[4]))
         for match in re.finditer(r"^  (\S+) +(\d+)(?: bytes| ms)? \[(\d+)-(\d+)\]: ", said.stdout, re.M)}
@@ -263,5 +264,6 @@ def test_the_document_lists_every_limit():
     document = {
         match[1]: tuple(number(part) for part in (match[2], *match[3].split("-")))
         for match in re.finditer(
-            r"^\| `([a-z0-9-]+)` \| (\w+) \| ([\w-]+) \| [^|]+ \| [^|]+ \|$", (ROOT / "docs/limits.md").read_text(), re.M)}
+            r"^\| `([a-z0-9-]+)` \| (\w+) \| ([\w-]+) \| [^|]+ \| [^|]+ \|$",
+            (ROOT / "docs/limits.md").read_text(), re.M)}
     assert document == program

@@ -145,7 +145,7 @@ extension Worker where Engine: ~Copyable {
     counters.add(.responses1xx)
     s[].interims += 1
     if Int(s[].interims) > limits.maxInterimResponses {
-      counters.hit(.maxInterimResponses)
+      hit(.maxInterimResponses, s[].upstream)
       malformedResponse(stream: stream, reason: "the backend sent too many interim responses")
       return false
     }

@@ -51,7 +51,7 @@ extension Worker where Engine: ~Copyable {
 
   /// Ends a connection whose client takes nothing, without waiting for it to take the rest.
   mutating func dropStalled(_ index: Int32) {
-    connections[index][].handle.resetOnClose()
+    engine.resetOnClose(connections[index][].handle)
     failed(index, error: ETIMEDOUT)
   }
 

