@@ -42,7 +42,7 @@ unit: build-packages ## Swift's tests, those of the data plane on both engines
 	done
 
 .PHONY: e2e
-e2e: run-packages build $(VENV)/tests ## End-to-end tests of the release programs, on both engines; ARGS='-k grpc' chooses
+e2e: run-packages build $(VENV)/tests ## End-to-end tests of the release programs, on both engines; ARGS='-k grpc' chooses, SLUICE_HEAVY=1 repeats more
 	@for engine in $(ENGINES); do \
 	  echo "end to end on $$engine"; \
 	  SLUICE_ENGINE=$$engine SLUICE_BIN_DIR=$(abspath $(RELEASE)) $(VENV)/bin/pytest Tests/EndToEndTests $(ARGS); \

@@ -72,7 +72,7 @@ let dataPlane: [Target] = [
     "DataPlane",
     [
       "CLinux", "HTTPSemantics", "RoutingTable", "ControlProtocol", "SystemIO", "HTTP1", "HTTP2",
-      "ProxyProtocol", "TLS", "Upstream", "Telemetry", "Sandbox",
+      "ProxyProtocol", "TLS", "GRPCWeb", "Upstream", "Telemetry", "Sandbox",
     ]),
   program("sluice-dataplane", ["DataPlane"]),
 ]

@@ -15,6 +15,8 @@ public struct RouteAnswer: Equatable, Sendable {
   /// Bytes of the path that the entry's matcher took: the prefix; 0 for any; the whole path for exact and
   /// regex.
   public var matchedPrefixLength: Int32
+  /// The listener has gRPC-Web requests translated.
+  public var translatesGRPCWeb: Bool
 
   @inlinable
   public init() {
@@ -24,6 +26,7 @@ public struct RouteAnswer: Equatable, Sendable {
     entry = -1
     rule = -1
     matchedPrefixLength = 0
+    translatesGRPCWeb = false
   }
 }
 
@@ -40,7 +43,9 @@ extension RoutingImage {
     if listener == ImageFormat.none { return answer }
     answer.listener = Int32(truncatingIfNeeded: listener)
     answer.outcome = .noHost
-    let host = hostRecord(of: record(.listeners, Int(listener), as: ListenerRecord.self).hosts, key)
+    let settings = unsafe place(.listeners, Int(listener), as: ListenerRecord.self)
+    answer.translatesGRPCWeb = unsafe settings.pointee.flags & ListenerFlag.translatesGRPCWeb != 0
+    let host = unsafe hostRecord(of: settings.pointee.hosts, key)
     if host == ImageFormat.none { return answer }
     let found = unsafe place(.hosts, Int(host), as: HostRecord.self)
     answer.virtualHost = unsafe Int32(truncatingIfNeeded: found.pointee.target)

@@ -7,7 +7,7 @@ public enum Counter: UInt8, CaseIterable, Sendable {
   case tlsHandshakes, tlsHandshakeFailures, tlsResumptions, tlsRenegotiations, tlsClientsRefused
   case downstreamBytesReceived, downstreamBytesSent
   // Requests and responses.
-  case requestsHTTP1, requestsHTTP2, requestsGRPC, requestsActive
+  case requestsHTTP1, requestsHTTP2, requestsGRPC, requestsGRPCWeb, requestsActive
   case upgrades, upgradesActive
   case responses1xx, responses2xx, responses3xx, responses4xx, responses5xx
   case responsesLocal
@@ -123,6 +123,8 @@ extension Counter {
     case .requestsHTTP2: return Self.total("sluice_requests_total", "protocol=\"http2\"", requests)
     case .requestsGRPC:
       return Self.total("sluice_grpc_requests_total", "", "Requests that are gRPC (among all requests).")
+    case .requestsGRPCWeb:
+      return Self.total("sluice_grpc_web_requests_total", "", "gRPC-Web requests translated to gRPC.")
     case .requestsActive:
       return Self.gauge("sluice_requests_active", "", "Requests that are not finished.")
     case .upgrades:

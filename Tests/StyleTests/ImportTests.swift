@@ -19,8 +19,8 @@ import Testing
     "Telemetry": ["CLinux"],
     "Sandbox": ["CSandbox", "Glibc"],
     "DataPlane": [
-      "CLinux", "ControlProtocol", "Glibc", "HTTP1", "HTTP2", "HTTPSemantics", "RoutingTable", "Synchronization",
-      "SystemIO", "Sandbox", "TLS", "Telemetry", "Upstream",
+      "CLinux", "ControlProtocol", "GRPCWeb", "Glibc", "HTTP1", "HTTP2", "HTTPSemantics", "RoutingTable",
+      "Synchronization", "SystemIO", "Sandbox", "TLS", "Telemetry", "Upstream",
     ],
     "sluice-dataplane": ["CLinux", "DataPlane", "Glibc"],
     // The controller and the command line.

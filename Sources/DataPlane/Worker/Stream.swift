@@ -40,6 +40,8 @@ struct Stream {
     static let upstreamReused = Flags(rawValue: 1 << 21)
     /// The client named the request itself (x-request-id).
     static let hasRequestID = Flags(rawValue: 1 << 22)
+    /// A gRPC-Web request that is translated: see `GRPCWebState`.
+    static let grpcWeb = Flags(rawValue: 1 << 28)
   }
 
   /// How a body is delimited on the way out.

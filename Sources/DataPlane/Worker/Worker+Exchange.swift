@@ -90,10 +90,11 @@ extension Worker where Engine: ~Copyable {
   mutating func abortExchange(_ stream: Int32) {
     let s = streams[stream]
     s[].flags.insert(.responseEnded)
+    if s[].flags.contains(.grpcWeb), breakOffGRPCWeb(stream) { return }
     let downstream = s[].downstream
     if s[].flags.contains(.downstreamHTTP2) {
       if let session = connections[downstream][].session, s[].downstreamID != 0 {
-        if s[].flags.contains(.grpc) && s[].responseBody == .http2 {
+        if s[].flags.contains(.grpc) && !s[].flags.contains(.grpcWeb) && s[].responseBody == .http2 {
           // The client library should see what happened, not a broken stream.
           var fields = inbox.fieldList()
           fields.append(name: "grpc-status", value: Bytes("14"))

@@ -20,6 +20,16 @@ extension Worker where Engine: ~Copyable {
       }
       return
     }
+    if s[].flags.contains(.grpcWeb) {
+      forwardGRPCWebRequest(stream, bytes)
+    } else {
+      passRequestBody(stream, bytes)
+    }
+  }
+
+  @inline(__always)
+  mutating func passRequestBody(_ stream: Int32, _ bytes: Bytes) {
+    let s = streams[stream]
     guard s[].upstream >= 0, s[].flags.contains(.headSent) else {
       // What one read brought is kept until the connection stands; nothing more is read meanwhile.
       _ = s[].pendingBody.append(bytes, limit: Int(Int32.max) / 4)
@@ -55,6 +65,7 @@ extension Worker where Engine: ~Copyable {
     let s = streams[stream]
     guard !s[].flags.contains(.requestEnded) else { return }
     s[].flags.insert(.requestEnded)
+    if s[].flags.contains(.grpcWeb), !endGRPCWebRequest(stream) { return }
     if !s[].flags.contains(.downstreamHTTP2) { connections[s[].downstream][].deadline = 0 }
     guard s[].upstream >= 0, s[].flags.contains(.headSent) else {
       if trailers.count > 0 { keepTrailers(stream, trailers) }

@@ -20,7 +20,9 @@ extension Worker where Engine: ~Copyable {
       }
     }
     s[].backendDeadline = 0
+    let frame = s[].flags.contains(.grpcWeb) ? beginGRPCWebAnswer(stream, &head) : .empty
     let along = sendResponseHead(stream, &head, body)
+    if !frame.isEmpty { forwardGRPCWebResponse(stream, frame) }
     // From here on nothing of the configuration is needed: a stream that lives for days pins none.
     releaseStreamCell(stream)
     return along
@@ -171,6 +173,16 @@ extension Worker where Engine: ~Copyable {
   mutating func forwardResponseBody(_ stream: Int32, _ bytes: Bytes) {
     let s = streams[stream]
     guard !bytes.isEmpty, s[].responseBody != .none else { return }
+    if s[].flags.contains(.grpcWeb) {
+      forwardGRPCWebResponse(stream, bytes)
+    } else {
+      passResponseBody(stream, bytes)
+    }
+  }
+
+  @inline(__always)
+  mutating func passResponseBody(_ stream: Int32, _ bytes: Bytes) {
+    let s = streams[stream]
     s[].bytesSent += UInt64(bytes.count)
     let index = s[].downstream
     if s[].flags.contains(.downstreamHTTP2) {
@@ -190,6 +202,7 @@ extension Worker where Engine: ~Copyable {
     let s = streams[stream]
     s[].flags.insert(.responseEnded)
     noteGRPCStatus(stream, trailers)
+    let trailers = s[].flags.contains(.grpcWeb) ? endGRPCWebAnswer(stream, trailers) : trailers
     let index = s[].downstream
     if s[].flags.contains(.downstreamHTTP2) {
       if s[].responseBody == .http2, let session = connections[index][].session {
@@ -221,6 +234,10 @@ extension Worker where Engine: ~Copyable {
     let s = streams[stream]
     s[].responseFlags |= flags.rawValue
     counters.add(.responsesLocal)
+    if s[].flags.contains(.grpcWeb) {
+      replyGRPCWeb(stream, status: UInt8(grpcStatus(of: status)), message: percentEncoded(body))
+      return
+    }
     var head = ResponseHead(
       fields: unsafe HeaderTable(base: responseFields.base, capacity: responseFields.capacity))
     if s[].flags.contains(.grpc) {
@@ -272,7 +289,7 @@ extension Worker where Engine: ~Copyable {
     sendLocal(stream, &head, body: .empty)
   }
 
-  private mutating func sendLocal(_ stream: Int32, _ head: inout ResponseHead, body: Bytes) {
+  mutating func sendLocal(_ stream: Int32, _ head: inout ResponseHead, body: Bytes) {
     let s = streams[stream]
     head.endStream = body.isEmpty || s[].flags.contains(.headRequest)
     if isDraining { connections[s[].downstream][].flags.insert(.draining) }

@@ -37,6 +37,7 @@ extension Worker where Engine: ~Copyable {
     }
     let image = cells[currentCell][].view.image
     let answer = unsafe withUnsafePointer(to: &head) { unsafe image.lookup(socket: Int(socket), head: $0) }
+    if answer.translatesGRPCWeb { beginGRPCWeb(stream, &head) }
     if head.scheme == .https, isMisdirected(stream, socket, answer, host: head.host) {
       reply(stream, status: 421, reason: "this connection was opened for another host", flags: .misdirected)
       return

@@ -30,6 +30,8 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   /// By descriptor.
   let connections: Table<Connection>
   let streams: Table<Stream>
+  /// Of the streams that are gRPC-Web, by their number.
+  let grpcWebStates: Table<GRPCWebState>
   var firstFreeStream: Int32 = -1
   var usedStreams: Int32 = 0
   var pools: PoolTable
@@ -51,8 +53,10 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   let composed: Scratch
   /// Values of header fields that we add to the message in hand.
   var text: TextArena
-  /// A rewritten target or location.
+  /// A rewritten target or location, a piece of a gRPC-Web request, or a frame of trailers.
   let rewritten: Scratch
+  /// The text of a gRPC-Web response.
+  let grpcWebText: Scratch
   var logLines: AccessLogBuffer
 
   let cells: Table<Cell>
@@ -106,6 +110,7 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
     connections = Table(capacity: slots)
     let streamCapacity = max(slots * 4, 65_536)
     streams = Table(capacity: streamCapacity)
+    grpcWebStates = Table(capacity: streamCapacity)
     pools = PoolTable(
       maxConnections: slots, maxIdlePerEndpoint: limits.maxIdleUpstreamPerEndpoint, seed: seed)
     connectionTimers = TimerWheel(capacity: slots)
@@ -118,6 +123,7 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
     composed = Scratch(capacity: 256 * 1024)
     text = TextArena(capacity: 128 * 1024)
     rewritten = Scratch(capacity: 64 * 1024)
+    grpcWebText = Scratch(capacity: 64 * 1024)
     logLines = AccessLogBuffer(descriptor: accessLog)
     cells = Table(capacity: Self.maximumCells)
     if options.debugHTTP2 { unsafe inbox.setDebugLog(writeFrameLine, argument: nil) }
