@@ -37,11 +37,12 @@ extension Worker where Engine: ~Copyable {
     }
     let image = cells[currentCell][].view.image
     let answer = unsafe withUnsafePointer(to: &head) { unsafe image.lookup(socket: Int(socket), head: $0) }
-    if answer.translatesGRPCWeb { beginGRPCWeb(stream, &head) }
     if head.scheme == .https, isMisdirected(stream, socket, answer, host: head.host) {
       reply(stream, status: 421, reason: "this connection was opened for another host", flags: .misdirected)
       return
     }
+    // A browser has to see that it was misdirected; all other answers to gRPC-Web are gRPC-Web.
+    if answer.translatesGRPCWeb { beginGRPCWeb(stream, &head) }
     switch answer.outcome {
     case .matched:
       apply(stream, &head, answer)
