@@ -103,12 +103,15 @@ private func didBeginFrame(
 }
 
 /// A head that is somewhat too large is read to its end and answered with 431. One of many times the limit is no
-/// mistake: few bytes that name a large field over and over (HPACK bomb), and nothing more of it is unpacked.
+/// mistake: few bytes that name a large field, or a crumb of a cookie, over and over (HPACK bomb, CVE-2026-49975).
+/// Nothing more of it is unpacked.
 private func checkBomb(
   _ state: UnsafeMutablePointer<SessionState>, _ block: UnsafeMutablePointer<HeaderBlock>
 ) -> Int32 {
-  if unsafe block.pointee.size <= Int(state.pointee.limits.pointee.maxHeaderBytes) &* 4 { return 0 }
-  unsafe killSession(state, HTTP2ErrorCode.enhanceYourCalm, .headerBytes)
+  let limits = unsafe state.pointee.limits
+  let isLarge = unsafe block.pointee.size > Int(limits.pointee.maxHeaderBytes) &* 4
+  if unsafe !isLarge && block.pointee.refused <= Int(limits.pointee.maxHeaderFields) &* 4 { return 0 }
+  unsafe killSession(state, HTTP2ErrorCode.enhanceYourCalm, isLarge ? .headerBytes : block.pointee.overflow)
   return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue
 }
 

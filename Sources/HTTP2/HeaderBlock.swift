@@ -33,6 +33,8 @@ struct HeaderBlock {
   var fieldCapacity: Int
   /// Name, value and 32 for each field so far, pseudo-headers too (RFC 9113 section 10.5.1).
   var size = 0
+  /// Fields that came after the first that was too much.
+  var refused = 0
   let largest: Int
   var streamID: Int32 = 0
   var isCarried = false
@@ -59,6 +61,7 @@ struct HeaderBlock {
     byteCount = 0
     fieldCount = 0
     size = 0
+    refused = 0
     self.streamID = streamID
     overflow = .none
     status = 0
@@ -73,7 +76,10 @@ struct HeaderBlock {
     hidden: Bool, limits: UnsafeMutablePointer<HTTP2Limits>
   ) {
     size &+= nameCount &+ valueCount &+ 32
-    if overflow != .none { return }
+    if overflow != .none {
+      refused &+= 1
+      return
+    }
     if unsafe size > Int(limits.pointee.maxHeaderBytes) {
       overflow = .headerBytes
       return

@@ -3,7 +3,10 @@ import Testing
 
 /// The documents speak of what is there.
 @Suite("documents") struct DocumentTests {
-  static let documents = ["README.md", "docs/ARCHITECTURE.md", "docs/LEXICON.md", "docs/GUIDE.md", "docs/limits.md"]
+  static let documents = [
+    "README.md", "docs/ARCHITECTURE.md", "docs/LEXICON.md", "docs/GUIDE.md", "docs/limits.md",
+    "docs/security.md",
+  ]
 
   @Test(arguments: documents) func pathsInCodeSpansExist(document: String) throws {
     let roots = ["Sources/", "Tests/", "manifests/", "docs/", "demo/", "scripts/", "Benchmarks/"]
