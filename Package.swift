@@ -91,15 +91,10 @@ let controlPlane: [Target] = [
   program("sluice", ["CLinux", "YAML", "GatewayAPI", arguments, httpClient, nioCore, nioHTTP1, nioPosix, nioSSL]),
 ]
 
-let testTargets: [Target] = [
-  .testTarget(
-    name: "StyleTests", swiftSettings: strict
-  ),
+let dataPlaneTests: [Target] = [
   tests(of: "IdleMemory"),
   tests(of: "HTTP2", ["HTTPSemantics"]),
   tests(of: "TLS", ["HTTPSemantics", "COpenSSL"]),
-  tests(of: "YAML"),
-  tests(of: "GatewayAPI", ["YAML"]),
   tests(of: "HTTPSemantics"),
   tests(of: "HTTP1", ["HTTPSemantics", "CLinux"]),
   tests(of: "RoutingTable", ["HTTPSemantics"]),
@@ -113,6 +108,21 @@ let testTargets: [Target] = [
   tests(
     of: "DataPlane",
     ["CLinux", "ControlProtocol", "HTTP2", "HTTPSemantics", "RoutingTable", "SystemIO", "Telemetry"]),
+  .testTarget(
+    name: "SimulationTests",
+    dependencies: [
+      "ControlProtocol", "DataPlane", "HTTP2", "HTTPSemantics", "RoutingTable", "SystemIO", "TLS", "Telemetry",
+      "Upstream",
+    ],
+    swiftSettings: strict),
+]
+
+let otherTests: [Target] = [
+  .testTarget(
+    name: "StyleTests", swiftSettings: strict
+  ),
+  tests(of: "YAML"),
+  tests(of: "GatewayAPI", ["YAML"]),
   tests(
     of: "Controller", ["CLinux", "ControlProtocol", "GatewayAPI", "YAML", "RoutingTable"], exclude: ["Cases"]),
   .testTarget(
@@ -123,13 +133,19 @@ let testTargets: [Target] = [
     name: "SluiceCommandTests", dependencies: ["sluice", "GatewayAPI", "YAML"], swiftSettings: strict),
 ]
 
+/// `SLUICE_PACKAGE_PART=data-plane` leaves the controller and its dependencies out: sanitized builds need neither.
+let isDataPlaneOnly = Context.environment["SLUICE_PACKAGE_PART"] == "data-plane"
+let dataPlaneTargets = shims + shared + dataPlane + dataPlaneTests
+
 let package = Package(
   name: "sluice",
-  products: [
-    .executable(name: "sluice", targets: ["sluice"]),
-    .executable(name: "sluice-controller", targets: ["sluice-controller"]),
-    .executable(name: "sluice-dataplane", targets: ["sluice-dataplane"]),
-  ],
+  products: [.executable(name: "sluice-dataplane", targets: ["sluice-dataplane"])]
+    + (isDataPlaneOnly
+      ? []
+      : [
+        .executable(name: "sluice", targets: ["sluice"]),
+        .executable(name: "sluice-controller", targets: ["sluice-controller"]),
+      ]),
   dependencies: [
     .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
     .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
@@ -141,7 +157,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
   ],
-  targets: shims + shared + dataPlane + controlPlane + testTargets,
+  targets: isDataPlaneOnly ? dataPlaneTargets : dataPlaneTargets + controlPlane + otherTests,
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx17
 )

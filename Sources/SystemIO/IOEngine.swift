@@ -42,6 +42,9 @@ public protocol IOEngine: ~Copyable {
   /// the descriptor.
   mutating func adopt(_ descriptor: Int32) -> Socket?
 
+  /// Closes a descriptor of an `accepted` event that was not adopted.
+  mutating func refuse(_ descriptor: Int32)
+
   /// Begins to connect. The result comes as `connected` or `failed`, also when the kernel knows
   /// it at once; only a lack of descriptors or memory is thrown. Bytes may be sent right away and
   /// are kept until the connection stands.
@@ -84,7 +87,10 @@ public protocol IOEngine: ~Copyable {
   /// Sockets that `closeWhenDrained` still has in hand.
   var closingCount: Int { get }
 
-  /// Blocks until there are events or `deadline` (CLOCK_MONOTONIC, nanoseconds; `UInt64.max`:
+  /// Nanoseconds on the clock that deadlines are told in: CLOCK_MONOTONIC, or that of a simulation.
+  func nowNanoseconds() -> UInt64
+
+  /// Blocks until there are events or `deadline` (on the clock of `nowNanoseconds`; `UInt64.max`:
   /// none) passed, and begins a turn. It may return early and without events.
   mutating func wait(untilNanoseconds deadline: UInt64)
 
@@ -93,6 +99,12 @@ public protocol IOEngine: ~Copyable {
 
   /// The eventfd to which other threads write eight bytes (a native UInt64, 1) to end a `wait`.
   func wakeDescriptor() -> Int32
+}
+
+extension IOEngine where Self: ~Copyable {
+  public func nowNanoseconds() -> UInt64 { monotonicNanoseconds() }
+
+  public mutating func refuse(_ descriptor: Int32) { System.close(descriptor) }
 }
 
 /// Limits that callers of an engine must know.

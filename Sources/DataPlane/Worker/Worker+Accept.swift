@@ -51,12 +51,12 @@ extension Worker where Engine: ~Copyable {
   mutating func openDownstreamConnection(descriptor: Int32, peer: SocketAddress, socketSlot: Int16) -> Bool {
     let peer = peer.unmapped
     guard admits(peer) else {
-      close(descriptor)
+      engine.refuse(descriptor)
       return false
     }
     guard let handle = engine.adopt(descriptor) else {
       hit(.maxConnections, peer: peer)
-      close(descriptor)
+      engine.refuse(descriptor)
       return false
     }
     var connection = Connection()

@@ -26,7 +26,7 @@ extension Worker where Engine: ~Copyable {
     connection[].deadline = nowMilliseconds + UInt64(wait)
     let mayRest = connection[].session != nil || connection[].tls != nil
     let first = mayRest ? min(connection[].deadline, nowMilliseconds + restDelay) : connection[].deadline
-    if connection[].timerAt == 0 || mayRest && first < connection[].timerAt {
+    if connection[].timerAt == 0 || first < connection[].timerAt {
       connection[].timerAt = first
       connectionTimers.schedule(index, atMilliseconds: first)
     }

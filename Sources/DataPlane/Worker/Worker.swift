@@ -86,10 +86,11 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   static var maximumFields: Int { 256 }
   static var maximumCells: Int { 65_536 }
 
+  /// - Parameter slots: what the tables have room for; descriptors are below it.
   init(
-    mailbox: Mailbox, options: DataPlaneOptions, counters: CounterBlock, budget: ProcessBudget, seed: UInt64
+    mailbox: Mailbox, options: DataPlaneOptions, counters: CounterBlock, budget: ProcessBudget, seed: UInt64,
+    slots: Int = DescriptorLimit.slots
   ) throws(SystemError) {
-    let slots = DescriptorLimit.slots
     var engineOptions = EngineOptions()
     engineOptions.slotLimit = slots
     let engine = try Engine(options: engineOptions)
@@ -135,22 +136,29 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   mutating func run() {
     mailbox.attach(wakeDescriptor: engine.wakeDescriptor())
     var event = IOEvent()
-    while !isStopped {
-      if mailbox.hasMail { readMail() }
-      fireTimers()
-      flushTurn()
-      if isStopped { break }
-      engine.wait(untilNanoseconds: nextWake())
-      updateClock()
-      counters.add(.loopTurns)
+    while beginTurn() {
       while engine.next(&event) { dispatch(event) }
     }
     flushTurn()
     mailbox.detach()
   }
 
+  /// All of a turn up to its events. False: the worker is to stop.
+  @inline(__always)
+  mutating func beginTurn() -> Bool {
+    if isStopped { return false }
+    if mailbox.hasMail { readMail() }
+    fireTimers()
+    flushTurn()
+    if isStopped { return false }
+    engine.wait(untilNanoseconds: nextWake())
+    updateClock()
+    counters.add(.loopTurns)
+    return true
+  }
+
   /// What is left to do when the events of a turn are used up.
-  private mutating func flushTurn() {
+  mutating func flushTurn() {
     replayStashes()
     flushSessions()
     flushAccessLog()
@@ -167,12 +175,12 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
 
   @inline(__always)
   mutating func updateClock() {
-    nowNanoseconds = monotonicNanoseconds()
+    nowNanoseconds = engine.nowNanoseconds()
     nowMilliseconds = nowNanoseconds / 1_000_000
   }
 
   @inline(__always)
-  private mutating func dispatch(_ event: borrowing IOEvent) {
+  mutating func dispatch(_ event: borrowing IOEvent) {
     let index = event.socket.index
     switch event.kind {
     case .received:
