@@ -89,6 +89,7 @@ final class Fleet: FleetControl {
       resources = current.resources
     } else {
       resources = try ImageResources(image, ticketKeys: ticketKeys, limits: options.limits)
+      for notice in resources.notices { options.log.warning("tls: \(notice)") }
     }
     let configuration = LoadedConfiguration(
       resources, changes: changes, sequence: sequence + 1, interner: &interner)

@@ -54,7 +54,6 @@ public enum FieldSupport {
       "spec.listeners[].protocol=TLS|TCP|UDP", "spec.listeners[].tls.mode=Passthrough",
       "spec.listeners[].tls.options",
     ].map(FieldPattern.init)
-    + ["spec.tls.frontend"].map(FieldPattern.closed)
 
   private static let httpRoute: [FieldPattern] =
     [
@@ -91,7 +90,6 @@ public enum FieldSupport {
       "spec.servers[].tls.insecureSkipVerify",
     ].map(FieldPattern.init)
     + [
-      "spec.servers[].tls.mode=MUTUAL|OPTIONAL_MUTUAL", "spec.servers[].tls.caCertCredentialName",
       "spec.servers[].tls.caCertificates", "spec.servers[].tls.caCrl", "spec.servers[].tls.subjectAltNames",
       "spec.servers[].tls.verifyCertificateSpki", "spec.servers[].tls.verifyCertificateHash",
     ].map(FieldPattern.closed)

@@ -4,11 +4,40 @@ internal import COpenSSL
 struct CertificateFacts: Sendable, Hashable {
   /// DNS names of the leaf (subjectAltName), lower case, as written: `*.example.com` among them.
   var names: [String]
+  /// Seconds since 1970 between which it is valid.
+  var notBefore: Int
+  var notAfter: Int
+  var staple: StapleFacts?
+
+  /// What people should know, though the certificate is served: clients may refuse it, or miss the staple.
+  func notices(_ name: String) -> [Notice] {
+    let now = time(nil)
+    var notices: [Notice] = []
+    if now > notAfter {
+      notices.append(
+        Notice(type: "CertificateOutOfTime", reason: "Expired", message: "the certificate of \(name) has expired"))
+    } else if now < notBefore {
+      notices.append(
+        Notice(
+          type: "CertificateOutOfTime", reason: "NotYetValid", message: "the certificate of \(name) is not valid yet"))
+    }
+    if let staple {
+      let problem = staple.problem ?? (now > staple.until ? "is out of its time" : nil)
+      if let problem {
+        notices.append(
+          Notice(
+            type: "StapleNotSent", reason: "InvalidStaple", message: "tls.ocsp-staple of \(name) \(problem)"))
+      }
+    }
+    return notices
+  }
 }
 
 /// Reads PEM and asks OpenSSL the same questions that the data plane's TLS server will ask, so that a bad
 /// Secret becomes a condition of one listener rather than a refused snapshot.
-func inspectCertificate(chainPEM: [UInt8], keyPEM: [UInt8]) throws(Fault) -> CertificateFacts {
+func inspectCertificate(
+  chainPEM: [UInt8], keyPEM: [UInt8], ocspStaple: [UInt8]? = nil
+) throws(Fault) -> CertificateFacts {
   ERR_clear_error()
   guard let rules = unsafe SSL_CTX_new(TLS_server_method()) else {
     throw Fault("InvalidCertificateRef", "OpenSSL has no memory for a TLS server")
@@ -32,7 +61,29 @@ func inspectCertificate(chainPEM: [UInt8], keyPEM: [UInt8]) throws(Fault) -> Cer
   }
   let names = unsafe dnsNames(of: leaf)
   ERR_clear_error()
-  return CertificateFacts(names: names)
+  return unsafe CertificateFacts(
+    names: names, notBefore: seconds(X509_get0_notBefore(leaf)), notAfter: seconds(X509_get0_notAfter(leaf)),
+    staple: ocspStaple.map { unsafe inspectStaple($0, leaf: leaf) })
+}
+
+/// Throws when there is no certificate in the text, or one (or a list of revoked ones) that cannot be read.
+func inspectAuthorities(_ pem: [UInt8]) throws(Fault) {
+  ERR_clear_error()
+  defer { ERR_clear_error() }
+  guard let items = unsafe readPEM(pem, { unsafe PEM_X509_INFO_read_bio($0, nil, refusePassword, nil) }) else {
+    throw Fault("InvalidCACertificateRef", "ca.crt holds what cannot be read: \(lastOpenSSLReason())")
+  }
+  defer {
+    unsafe OPENSSL_sk_pop_free(items) { item in
+      unsafe X509_INFO_free(item?.assumingMemoryBound(to: X509_INFO.self))
+    }
+  }
+  // SAFETY: the stack holds X509_INFO structures, which live as long as it does.
+  for index in 0..<(unsafe OPENSSL_sk_num(items)) {
+    let item = unsafe OPENSSL_sk_value(items, index)?.assumingMemoryBound(to: X509_INFO.self)
+    if unsafe item?.pointee.x509 != nil { return }
+  }
+  throw Fault("InvalidCACertificateRef", "ca.crt holds no readable PEM certificate")
 }
 
 private func refusePassword(

@@ -48,7 +48,8 @@ struct CertificateLookup {
       result = known.result
     } else {
       do throws(Fault) {
-        result = .success(try inspectCertificate(chainPEM: chain, keyPEM: privateKey))
+        result = .success(
+          try inspectCertificate(chainPEM: chain, keyPEM: privateKey, ocspStaple: secret.data[Self.stapleKey]))
       } catch {
         result = .failure(error.at("Secret \(namespace)/\(name)"))
       }
@@ -57,19 +58,23 @@ struct CertificateLookup {
     }
     let facts = try result.get()
     let index = builder.intern(
-      CertificateSource(name: "\(namespace)/\(name)", chainPEM: chain, keyPEM: privateKey))
-    return ListenerCertificate(index: index, names: facts.names)
+      CertificateSource(
+        name: "\(namespace)/\(name)", chainPEM: chain, keyPEM: privateKey,
+        ocspStaple: secret.data[Self.stapleKey] ?? []))
+    return ListenerCertificate(
+      index: index, names: facts.names,
+      notices: facts.notices("Secret \(namespace)/\(name)"))
   }
+
+  /// Key of an OCSP response in DER; the name that other ingress controllers read it by as well.
+  private static let stapleKey = "tls.ocsp-staple"
 
   /// The Secret of an Istio `credentialName`: in the Gateway's own namespace, then where ingress gateways
   /// run.
   func credential(
     _ name: String, gatewayNamespace: String, memory: inout BuildMemory, builder: inout ModelBuilder
   ) throws(Fault) -> ListenerCertificate {
-    var namespaces = [gatewayNamespace]
-    for other in references.options.credentialNamespaces where !namespaces.contains(other) {
-      namespaces.append(other)
-    }
+    let namespaces = references.namespaces(ofCredentialsIn: gatewayNamespace)
     for namespace in namespaces where references.store.secret(namespace: namespace, name: name) != nil {
       return try certificate(namespace: namespace, name: name, memory: &memory, builder: &builder)
     }

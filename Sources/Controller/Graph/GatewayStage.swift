@@ -25,6 +25,7 @@ struct GatewayStage {
     node.notices += Notice.fields(of: object)
     node.listeners = gateway.spec.listeners.map { listener(of: gateway, $0, &memory, &builder) }
     for index in node.listeners.indices { node.listeners[index].apply(gateway.metadata.annotations) }
+    node.isInsecure = gateway.spec.tls?.allowsInsecureFallback ?? false
     var rejection: Verdict?
     // Leaving out what keeps people out would let them in.
     if let field = object.closedFields.first {
@@ -78,6 +79,10 @@ struct GatewayStage {
     var faults = supportedKinds(listener, &node)
     if kind == .https {
       faults += certificates(listener, namespace: gateway.metadata.namespace, &node, &memory, &builder)
+      if let validation = AuthorityLookup.validation(gateway.spec.tls, port: listener.port) {
+        faults += AuthorityLookup(references: references)
+          .apply(validation, from: gateway.metadata.namespace, to: &node, builder: &builder)
+      }
     }
     node.resolved = Verdict.resolved.with(faults: faults)
     return node
@@ -146,6 +151,12 @@ struct GatewayStage {
     }
     return try lookup.certificate(
       namespace: target.namespace, name: target.name, memory: &memory, builder: &builder)
+  }
+}
+
+extension GatewayTLS {
+  fileprivate var allowsInsecureFallback: Bool {
+    ([defaultValidation] + perPort.map(\.validation)).contains { $0?.mode == .allowInsecureFallback }
   }
 }
 

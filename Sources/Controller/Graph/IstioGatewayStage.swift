@@ -63,13 +63,25 @@ struct IstioGatewayStage {
       node.redirectsToHTTPS = server.tls?.httpsRedirect ?? false
       return node
     }
-    guard let tls = server.tls, tls.mode == .simple else {
+    guard let tls = server.tls, [.simple, .mutual, .optionalMutual].contains(tls.mode) else {
       node.accepted = .no(
-        "UnsupportedValue", "tls.mode \(server.tls?.mode.rawValue ?? "") is not supported yet; SIMPLE is")
+        "UnsupportedValue",
+        "tls.mode \(server.tls?.mode.rawValue ?? "") is not supported yet; SIMPLE, MUTUAL and OPTIONAL_MUTUAL are")
       return node
     }
-    node.resolved = Verdict.resolved.with(
-      faults: credentials(tls, namespace: namespace, &node, &memory, &builder))
+    var faults = credentials(tls, namespace: namespace, &node, &memory, &builder)
+    if tls.mode != .simple {
+      do throws(Fault) {
+        let bundle = try AuthorityLookup(references: references).authorities(tls, gatewayNamespace: namespace)
+        node.clientValidation = ClientValidationSource(
+          mode: tls.mode == .mutual ? .required : .optional, trustBundle: builder.intern(bundle))
+      } catch {
+        faults.append(error)
+        // Nobody could be held against them.
+        node.accepted = .no("NoValidCACertificate", error.message)
+      }
+    }
+    node.resolved = Verdict.resolved.with(faults: faults)
     return node
   }
 

@@ -44,6 +44,21 @@ struct Notice: Sendable, Hashable {
   }
 }
 
+extension Notice {
+  /// One of each type: conditions of one object differ in their types.
+  static func merged(_ notices: [Notice]) -> [Notice] {
+    var merged: [Notice] = []
+    for notice in notices {
+      if let index = merged.firstIndex(where: { $0.type == notice.type }) {
+        if !merged[index].message.contains(notice.message) { merged[index].message += "; " + notice.message }
+      } else {
+        merged.append(notice)
+      }
+    }
+    return merged
+  }
+}
+
 struct GatewayClassNode: Sendable {
   var object: ObjectIdentity
   var accepted: Verdict
@@ -54,6 +69,8 @@ struct GatewayNode: Sendable {
   var accepted: Verdict
   var notices: [Notice]
   var listeners: [ListenerNode]
+  /// Some port lets clients in whose certificates do not verify.
+  var isInsecure = false
 }
 
 /// A listener of a Gateway, or a server of an Istio Gateway.
@@ -102,6 +119,7 @@ struct ListenerCertificate: Sendable, Hashable {
   var index: Int
   /// The DNS names that it is good for.
   var names: [String]
+  var notices: [Notice] = []
 }
 
 extension ListenerNode {

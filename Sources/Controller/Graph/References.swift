@@ -29,6 +29,11 @@ struct References {
     }
   }
 
+  /// Where the Secrets of an Istio Gateway may lie, in the order in which they are looked for.
+  func namespaces(ofCredentialsIn gatewayNamespace: String) -> [String] {
+    [gatewayNamespace] + options.credentialNamespaces.filter { $0 != gatewayNamespace }
+  }
+
   func overridden(_ service: ServiceName) -> BackendOverride? {
     options.backendOverrides.first { $0.name == service.name && $0.namespace == service.namespace }
       ?? options.backendOverrides.first { $0.name == service.name && $0.namespace == nil }

@@ -3,8 +3,10 @@ import YAML
 
 /// Types of the conditions that are ours to set and to take away. Every other writer's stay.
 private let ownTypes: Set<String> = [
-  "Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid",
+  "Accepted", "Programmed", "ResolvedRefs", "Conflicted", "PartiallyInvalid", insecureValidation,
 ]
+/// Gateway API's name for the condition of a Gateway with `AllowInsecureFallback`.
+let insecureValidation = "InsecureFrontendValidationMode"
 private let ownPrefix = "sluice.dev/"
 
 func isOwnCondition(_ type: String) -> Bool { ownTypes.contains(type) || type.hasPrefix(ownPrefix) }

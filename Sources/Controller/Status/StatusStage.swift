@@ -45,6 +45,12 @@ struct StatusStage {
       writer.condition("Accepted", node.accepted),
       writer.condition("Programmed", programmed(node.object, node.accepted, node.listeners)),
     ]
+    if node.isInsecure {
+      conditions.append(
+        writer.problem(
+          insecureValidation,
+          Fault("ConfigurationChanged", "mode AllowInsecureFallback lets clients in without a valid certificate")))
+    }
     conditions += node.notices.map(writer.notice)
     if let refusal = dataPlane.refusal { conditions.append(writer.refused(refusal)) }
     var status = old
@@ -89,6 +95,7 @@ struct StatusStage {
       conflict,
     ]
     if let notice = Notice.shared(with: listener.sharedWith) { conditions.append(writer.notice(notice)) }
+    conditions += Notice.merged(listener.certificates.flatMap(\.notices)).map(writer.notice)
     return conditions
   }
 

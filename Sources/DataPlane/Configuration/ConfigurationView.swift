@@ -14,6 +14,7 @@ struct ConfigurationView {
   let socketIndex: UnsafePointer<Int16>
   let socketSlotCount: Int32
   let tlsEntries: UnsafePointer<SocketTLS>
+  let clientValidations: UnsafePointer<UInt64>
   let backends: UnsafePointer<BackendEntry>
   let backendCount: Int32
   let backendSlotCount: Int32
@@ -31,6 +32,13 @@ struct ConfigurationView {
   func tls(socket: Int32) -> SocketTLS {
     precondition(socket >= 0 && Int(socket) < image.socketCount)
     return unsafe tlsEntries[Int(socket)]
+  }
+
+  /// What clients of a listener had to show in their handshake: `TLSClientValidation.identity`, 0 for nothing.
+  @inline(__always)
+  func clientValidation(listener: Int32) -> UInt64 {
+    guard listener >= 0 && Int(listener) < image.listenerCount else { return 0 }
+    return unsafe clientValidations[Int(listener)]
   }
 
   @inline(__always)

@@ -8,12 +8,17 @@ import Upstream
 
 /// What an image needs before requests can be routed by it, whatever its endpoints are: compiled regular
 /// expressions and certificates. Configurations that differ in endpoints only share it.
+@safe
 final class ImageResources {
   let image: MappedImage
   let table: RoutingImage
   /// By image socket index; nil where there is no TLS or no certificate that works.
   let servers: [TLSServer?]
   let certificateProblems: [String]
+  /// What people should know though it is served; for the log.
+  let notices: [String]
+  // INVARIANT: by image listener index, one at least; owned, written in `init` only.
+  let clientValidations: UnsafeMutablePointer<UInt64>
   private let regexes: LoadedRegexes
 
   /// - Parameter ticketKeys: keep sessions resumable over configurations.
@@ -29,13 +34,38 @@ final class ImageResources {
     self.image = image
     var servers: [TLSServer?] = []
     var problems: [String] = []
+    var notices: [String] = []
     for index in 0..<table.socketCount {
       let (server, problem) = Self.makeServer(table, table.socket(index), ticketKeys, limits)
       servers.append(server)
       problems.append(problem)
+      for notice in server?.notices ?? [] where !notices.contains(notice) { notices.append(notice) }
     }
     self.servers = servers
     certificateProblems = problems
+    self.notices = notices
+    unsafe clientValidations = .allocate(capacity: max(1, table.listenerCount))
+    // SAFETY: as many elements as there are listeners.
+    for index in 0..<table.listenerCount {
+      let validation = Self.validation(table, table.listener(index).clientValidation)
+      unsafe (clientValidations + index).initialize(to: validation?.identity ?? 0)
+    }
+  }
+
+  deinit { unsafe clientValidations.deallocate() }
+
+  private static func validation(
+    _ table: RoutingImage, _ source: ClientValidationSource?
+  ) -> TLSClientValidation? {
+    guard let source else { return nil }
+    let bundle = table.trustBundle(source.trustBundle)
+    let mode: TLSClientValidation.Mode =
+      switch source.mode {
+      case .required: .required
+      case .optional: .optional
+      case .unchecked: .insecureFallback
+      }
+    return TLSClientValidation(mode: mode, name: String(decoding: bundle.name), authoritiesPEM: array(bundle.pem))
   }
 
   /// The certificates of a socket. One that cannot be used takes only itself out.
@@ -49,11 +79,16 @@ final class ImageResources {
       let binding = socket.tlsBinding(index)
       let source = table.certificate(binding.certificate)
       let certificate = TLSCertificate(
-        name: String(decoding: source.name), chainPEM: array(source.chainPEM), keyPEM: array(source.keyPEM))
+        name: String(decoding: source.name), chainPEM: array(source.chainPEM), keyPEM: array(source.keyPEM),
+        ocspStaple: array(source.ocspStaple))
+      let clients = validation(table, binding.clientValidation)
       do throws(TLSError) {
         try certificate.check()
+        // Without its authorities the names are not served: nothing lets in whom they would have kept out. Should
+        // another binding cover them, requests for them are misdirected (`Worker.isMisdirected`).
+        try clients?.check()
         let names = (0..<binding.nameCount).map { String(decoding: binding.name($0)) }
-        bindings.append(TLS.TLSBinding(names: names, certificate: certificate))
+        bindings.append(TLS.TLSBinding(names: names, certificate: certificate, clients: clients))
       } catch {
         problems.append(error.description)
       }
@@ -129,7 +164,8 @@ final class LoadedConfiguration: @unchecked Sendable {
     self.storage = storage
     self.sockets = sockets
     self.sequence = sequence
-    view = storage.view(image: table, sequence: sequence)
+    view = unsafe storage.view(
+      image: table, sequence: sequence, clientValidations: UnsafePointer(resources.clientValidations))
   }
 
   /// Gives the numbers back; no worker may read the configuration any more.
@@ -230,13 +266,15 @@ final class ConfigurationStorage {
     allAddresses = []
   }
 
-  func view(image: RoutingImage, sequence: UInt64) -> ConfigurationView {
+  func view(
+    image: RoutingImage, sequence: UInt64, clientValidations: UnsafePointer<UInt64>
+  ) -> ConfigurationView {
     guard let socketIndex = unsafe socketIndex, let tls = unsafe tls, let backends = unsafe backends,
       let current = unsafe current
     else { preconditionFailure("finish() comes first") }
     return unsafe ConfigurationView(
       image: image, sequence: sequence, socketIndex: socketIndex, socketSlotCount: Int32(socketSlotCount),
-      tlsEntries: tls, backends: backends, backendCount: Int32(entries.count),
+      tlsEntries: tls, clientValidations: clientValidations, backends: backends, backendCount: Int32(entries.count),
       backendSlotCount: (backendSlots.max() ?? -1) + 1, current: current,
       endpointSlotCount: Int32(endpointSlotCount))
   }

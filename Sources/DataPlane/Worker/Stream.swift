@@ -37,6 +37,8 @@ struct Stream {
     static let downstreamPaused = Flags(rawValue: 1 << 16)
     static let tunnelled = Flags(rawValue: 1 << 19)
     static let secure = Flags(rawValue: 1 << 20)
+    /// Its client has proved who it is, to the authorities of the listener that the request is for.
+    static let isIdentified = Flags(rawValue: 1 << 22)
     static let upstreamReused = Flags(rawValue: 1 << 21)
     /// The client named the request itself (x-request-id).
     static let hasRequestID = Flags(rawValue: 1 << 22)

@@ -100,6 +100,7 @@ extension Worker where Engine: ~Copyable {
   private mutating func handshakeDone(_ index: Int32, _ tls: TLSConnection) {
     let connection = connections[index]
     counters.add(.tlsHandshakes)
+    if !tls.clientIdentity.isEmpty { connection[].flags.insert(.isIdentified) }
     if tls.isResumed {
       counters.add(.tlsResumptions)
     } else if tls.hasForeignTicket {

@@ -60,9 +60,19 @@ extension Worker where Engine: ~Copyable {
 
   /// Whether the client asked in its handshake for a name of another listener than the host's: it reuses a
   /// connection beyond what its certificate was chosen for, and is told to open another (RFC 9110 section 15.5.20).
+  /// So is one that was not asked, or not in the same way, for a certificate that the host's listener wants to see: be
+  /// it that it sent no name, or that the listener wants it only since a moment ago.
   private func isMisdirected(_ stream: Int32, _ socket: Int32, _ answer: RouteAnswer, host: Bytes) -> Bool {
-    guard let name = connections[streams[stream][].downstream][].tls?.serverName, !name.isEmpty else { return false }
-    if name.equalsIgnoringCase(host) { return false }
+    let s = streams[stream]
+    let connection = connections[s[].downstream]
+    guard let tls = connection[].tls else { return false }
+    let wanted = cells[currentCell][].view.clientValidation(listener: answer.listener)
+    if wanted != 0 {
+      if wanted != tls.clientValidation { return true }
+      if connection[].flags.contains(.isIdentified) { s[].flags.insert(.isIdentified) }
+    }
+    let name = tls.serverName
+    if name.isEmpty || name.equalsIgnoringCase(host) { return false }
     let image = cells[currentCell][].view.image
     let chosen = image.listener(socket: Int(socket), host: name)
     if chosen < 0 || chosen == answer.listener { return false }
@@ -216,6 +226,9 @@ extension Worker where Engine: ~Copyable {
     let s = streams[stream]
     let original = head.authority
     addPeer(&head.fields, connections[s[].downstream][].peer)
+    if s[].flags.contains(.isIdentified), let tls = connections[s[].downstream][].tls {
+      addLine(&head.fields, .xForwardedClientCert, "x-forwarded-client-cert", tls.clientIdentity)
+    }
     let scheme: StaticString = s[].flags.contains(.secure) ? "https" : "http"
     addLine(&head.fields, .xForwardedProto, "x-forwarded-proto", Bytes(scheme))
     if !original.isEmpty { addLine(&head.fields, .xForwardedHost, "x-forwarded-host", original) }

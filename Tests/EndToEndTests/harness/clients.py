@@ -70,6 +70,14 @@ class Client:
             call.finish(trailers)
         return call.response()
 
+    @classmethod
+    def over(cls, connection):
+        """A client on a connection (of TLS) that somebody else has made."""
+        made = cls.__new__(cls)
+        made.connection = connection
+        made.begin("https")
+        return made
+
     def __enter__(self):
         return self
 
@@ -177,6 +185,9 @@ class H1Client(Client):
         self.connection = connect(address, port)
         if server_name:
             self.connection = tls(self.connection, server_name, ["http/1.1"], authority)
+        self.begin()
+
+    def begin(self, scheme="http"):
         self.reader = self.connection.makefile("rb", 1 << 18)
 
     def fields(self):
@@ -284,11 +295,13 @@ class H2Client(Client):
 
     def __init__(self, address, port, server_name=None, authority=None):
         self.connection = connect(address, port)
-        self.scheme = "http"
         if server_name:
             self.connection = tls(self.connection, server_name, ["h2"], authority)
             assert self.connection.selected_alpn_protocol() == "h2"
-            self.scheme = "https"
+        self.begin("https" if server_name else "http")
+
+    def begin(self, scheme="http"):
+        self.scheme = scheme
         self.state = h2.connection.H2Connection(
             h2.config.H2Configuration(client_side=True, header_encoding="latin-1"))
         self.calls = {}
