@@ -68,7 +68,7 @@ struct Connection {
     /// In its endpoint's pool.
     static let idle = Flags(rawValue: 1 << 10)
     /// The client has shown a certificate that was verified.
-    static let isIdentified = Flags(rawValue: 1 << 11)
+    static let isIdentified = Flags(rawValue: 1 << 29)
     static let speaksHTTP2 = Flags(rawValue: 1 << 13)
     /// In the worker's list of TLS handshakes.
     static let inHandshakes = Flags(rawValue: 1 << 15)

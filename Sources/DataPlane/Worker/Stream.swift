@@ -38,7 +38,7 @@ struct Stream {
     static let tunnelled = Flags(rawValue: 1 << 19)
     static let secure = Flags(rawValue: 1 << 20)
     /// Its client has proved who it is, to the authorities of the listener that the request is for.
-    static let isIdentified = Flags(rawValue: 1 << 22)
+    static let isIdentified = Flags(rawValue: 1 << 29)
     static let upstreamReused = Flags(rawValue: 1 << 21)
     /// The client named the request itself (x-request-id).
     static let hasRequestID = Flags(rawValue: 1 << 22)
