@@ -141,7 +141,9 @@ func useTicketKey(
       && sluice_EVP_MAC_CTX_set_hmac_sha256(mac, macKey, TicketKey.secretBytes) == 1
   }
   if !isSet { return -1 }
-  return found.isOld ? 2 : 1
+  // A ticket of TLS 1.3 is to be used once (RFC 8446 appendix C.4): each is answered with the next.
+  let isForOneUse = unsafe SSL_version(ssl) == TLS1_3_VERSION
+  return found.isOld || isForOneUse ? 2 : 1
 }
 
 /// What a good ticket is worth: one that stands for a client's certificate ends with that certificate.
