@@ -28,6 +28,9 @@ public struct ProxyAddress: Equatable, Sendable {
     (family, self.port, self.high, self.low) = (.ipv6, port, high, low)
   }
 
+  /// The address as IPv6: its first eight bytes as a number, and its last eight.
+  public var mappedHalves: (high: UInt64, low: UInt64) { (mapped.high, mapped.low) }
+
   /// The same address as IPv6: an IPv4 one in its mapped form (RFC 4291 section 2.5.5.2).
   var mapped: ProxyAddress {
     guard family == .ipv4 else { return self }

@@ -77,6 +77,11 @@ internal import Glibc
     return four
   }
 
+  /// The address that a connected socket has on this side; none (family 0) when the system does not say.
+  public static func local(of descriptor: Int32) -> SocketAddress {
+    (try? System.localAddress(of: descriptor)) ?? SocketAddress()
+  }
+
   /// Most bytes that `format` writes.
   public static let maximumTextLength = 46
 

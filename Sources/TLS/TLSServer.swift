@@ -9,6 +9,8 @@ public struct TLSBinding: Sendable {
   public var certificate: TLSCertificate
   /// How certificates of clients are judged; nil: none is asked for.
   public var clients: TLSClientValidation?
+  /// False: what the client offers by ALPN is passed over, because the names lead to no protocol that we know.
+  public var negotiatesALPN = true
 
   public init(names: [String], certificate: TLSCertificate, clients: TLSClientValidation? = nil) {
     self.names = names
@@ -142,7 +144,7 @@ private func fillServer(
   _ base: OpaquePointer, _ bindings: [TLSBinding], _ settings: ServerSettings
 ) throws(TLSError) -> [String] {
   let table = unsafe makeTable(base, bindings, settings)
-  unsafe attach(base, table)
+  unsafe attach(base, table, negotiatesALPN: true)
   var names: [(text: [UInt8], entry: UnsafeMutablePointer<ServerEntry>)] = unsafe []
   var notices: [String] = []
   for binding in bindings {
@@ -171,10 +173,12 @@ private func fillServer(
 }
 
 /// The callbacks are asked of the base context first and of the chosen one later: both have them.
-private func attach(_ made: OpaquePointer, _ table: UnsafeMutablePointer<ServerTable>) {
+private func attach(_ made: OpaquePointer, _ table: UnsafeMutablePointer<ServerTable>, negotiatesALPN: Bool) {
   unsafe SSL_CTX_set_client_hello_cb(made, chooseBinding, table)
   unsafe sluice_SSL_CTX_set_servername(made, acknowledgeName, nil)
-  if unsafe table.pointee.alpnCount > 0 { unsafe SSL_CTX_set_alpn_select_cb(made, chooseProtocol, table) }
+  if unsafe negotiatesALPN && table.pointee.alpnCount > 0 {
+    unsafe SSL_CTX_set_alpn_select_cb(made, chooseProtocol, table)
+  }
 }
 
 private func makeEntry(
@@ -185,7 +189,7 @@ private func makeEntry(
   let loaded = try LoadedCertificate(certificate)
   defer { loaded.destroy() }
   let made = unsafe try makeServerContext(settings)
-  unsafe attach(made, table)
+  unsafe attach(made, table, negotiatesALPN: binding.negotiatesALPN)
   do {
     try unsafe use(loaded, made, certificate.name)
     if let clients = binding.clients { try unsafe clients.configure(made) }

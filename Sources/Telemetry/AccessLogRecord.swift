@@ -51,7 +51,11 @@ public struct AccessLogRecord {
   @inlinable public init() {}
 
   @frozen
-  public enum RequestProtocol: UInt8, Sendable { case http1, http10, http2, webSocket }
+  public enum RequestProtocol: UInt8, Sendable {
+    case http1, http10, http2, webSocket
+    /// A connection carried as bytes: clear text or decrypted by us, and TLS that we did not look into.
+    case tcp, tlsPassthrough
+  }
 
   /// Writes one JSON object and a line feed at `output`. Returns its length, or 0 when `capacity` bytes
   /// do not hold it; nothing of a line that does not fit is of use. 16 KiB hold every line whose texts
@@ -72,14 +76,18 @@ public struct AccessLogRecord {
     case .http10: line.literal("\"HTTP/1.0\"")
     case .http2: line.literal("\"HTTP/2\"")
     case .webSocket: line.literal("\"WebSocket\"")
+    case .tcp: line.literal("\"TCP\"")
+    case .tlsPassthrough: line.literal("\"TLS\"")
     }
     if isTLS { line.literal(",\"tls\":true") }
     line.text(",\"method\":", method)
     line.text(",\"scheme\":", scheme)
     line.text(",\"authority\":", authority)
     line.text(",\"path\":", target)
-    line.literal(",\"status\":")
-    line.number(UInt64(max(status, 0)))
+    if requestProtocol != .tcp && requestProtocol != .tlsPassthrough {
+      line.literal(",\"status\":")
+      line.number(UInt64(max(status, 0)))
+    }
     if grpcStatus >= 0 {
       line.literal(",\"grpc_status\":")
       line.number(UInt64(grpcStatus))

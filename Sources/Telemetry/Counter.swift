@@ -6,6 +6,9 @@ public enum Counter: UInt8, CaseIterable, Sendable {
   case acceptFailures
   case tlsHandshakes, tlsHandshakeFailures, tlsResumptions, tlsRenegotiations, tlsClientsRefused
   case downstreamBytesReceived, downstreamBytesSent
+  // Below HTTP.
+  case tcpConnections, tcpConnectionsActive
+  case proxyHeaders, proxyHeadersRefused, proxyPeersRefused, serverNamesUnknown
   // Requests and responses.
   case requestsHTTP1, requestsHTTP2, requestsGRPC, requestsGRPCWeb, requestsActive
   case upgrades, upgradesActive
@@ -64,6 +67,9 @@ extension Counter {
       .acceptFailures, .tlsHandshakes, .tlsHandshakeFailures, .tlsResumptions, .tlsRenegotiations,
       .tlsClientsRefused, .downstreamBytesReceived, .downstreamBytesSent:
       connectionDescription
+    case .tcpConnections, .tcpConnectionsActive, .proxyHeaders, .proxyHeadersRefused, .proxyPeersRefused,
+      .serverNamesUnknown:
+      layer4Description
     case .noListener, .noHost, .noRoute, .noBackend, .noEndpoint:
       routingDescription
     case .upstreamConnections, .upstreamConnectionsActive, .upstreamConnectFailures, .upstreamLeases,
@@ -112,6 +118,23 @@ extension Counter {
       return Self.total("sluice_downstream_bytes_total", "direction=\"received\"", bytes)
     default:
       return Self.total("sluice_downstream_bytes_total", "direction=\"sent\"", bytes)
+    }
+  }
+
+  private var layer4Description: Description {
+    let headers: StaticString = "Connections on sockets with the PROXY protocol, by what became of them."
+    switch self {
+    case .tcpConnections:
+      return Self.total(
+        "sluice_tcp_connections_total", "", "Client connections carried as bytes (TCP, TLS passthrough).")
+    case .tcpConnectionsActive:
+      return Self.gauge("sluice_tcp_connections_active", "", "Client connections that are carried as bytes now.")
+    case .proxyHeaders: return Self.total("sluice_proxy_headers_total", "result=\"accepted\"", headers)
+    case .proxyHeadersRefused: return Self.total("sluice_proxy_headers_total", "result=\"malformed\"", headers)
+    case .proxyPeersRefused: return Self.total("sluice_proxy_headers_total", "result=\"untrusted\"", headers)
+    default:
+      return Self.total(
+        "sluice_server_names_unknown_total", "", "TLS connections refused because nobody serves their server name.")
     }
   }
 

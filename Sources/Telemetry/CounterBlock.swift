@@ -36,9 +36,9 @@ public struct CounterBlock: @unchecked Sendable {
   @inlinable init(base: UnsafeMutablePointer<UInt64>) { unsafe self.base = base }
 
   /// Layout: counters, then hits of limits, then the request-duration histogram.
-  @usableFromInline static let limitsOffset = 64
-  @usableFromInline static let histogramOffset = 128
-  public static let words = 144
+  @usableFromInline static let limitsOffset = 128
+  @usableFromInline static let histogramOffset = 256
+  public static let words = 272
 
   /// Zeroed, on cache lines of its own so that workers do not slow each other down.
   public static func allocate() -> CounterBlock {
@@ -72,7 +72,7 @@ public struct CounterBlock: @unchecked Sendable {
 
   /// A limit acted.
   @inlinable @inline(__always)
-  public func hit(_ limit: Limit) { bump(64 + limit.index, 1) }
+  public func hit(_ limit: Limit) { bump(Self.limitsOffset + limit.index, 1) }
 
   /// A status class counter: 100 to 599.
   @inlinable
@@ -89,8 +89,8 @@ public struct CounterBlock: @unchecked Sendable {
   /// A request ended after `microseconds`.
   @inlinable
   public func observeRequest(microseconds: UInt64) {
-    bump(128 + DurationBuckets.bucket(microseconds), 1)
-    bump(128 + 15, microseconds)
+    bump(Self.histogramOffset + DurationBuckets.bucket(microseconds), 1)
+    bump(Self.histogramOffset + 15, microseconds)
   }
 
   // Reading, from any thread.

@@ -6,6 +6,7 @@ public enum Limit: UInt8, CaseIterable, Sendable {
   case maxConnections, maxConnectionsPerWorker, maxConnectionsPerClient, maxHandshakes
   case tlsHandshakeTimeout, tlsTicketKeyInterval, maxKeyUpdates
   case requestHeadTimeout, idleTimeout, requestBodyIdleTimeout, writeStallTimeout
+  case tcpIdleTimeout, maxProxyHeaderBytes, maxClientHelloBytes
   // Heads and bodies.
   case maxRequestLineBytes, maxHeadBytes, maxHeaderFields, maxTrailerBytes, maxChunkExtensionBytes
   case maxRequestBodyBytes
@@ -77,6 +78,7 @@ extension Limit {
       .tlsHandshakeTimeout, .tlsTicketKeyInterval, .maxKeyUpdates, .requestHeadTimeout, .idleTimeout,
       .requestBodyIdleTimeout, .writeStallTimeout:
       connectionDefinition
+    case .tcpIdleTimeout, .maxProxyHeaderBytes, .maxClientHelloBytes: layer4Definition
     case .maxRequestLineBytes, .maxHeadBytes, .maxHeaderFields, .maxTrailerBytes,
       .maxChunkExtensionBytes, .maxRequestBodyBytes, .bufferHighWater, .bufferLowWater:
       messageDefinition
@@ -126,6 +128,19 @@ extension Limit {
       Self.time(
         "write-stall-timeout",
         "a client that takes nothing of what waits for it (slow read); a stream of which less than 1 KiB is taken")
+    }
+  }
+
+  private var layer4Definition: Definition {
+    switch self {
+    case .tcpIdleTimeout:
+      Self.time("tcp-idle-timeout", "a TCP or TLS passthrough connection without a byte either way", from: 1)
+    case .maxProxyHeaderBytes:
+      Self.bytes("max-proxy-header-bytes", 232...65_551, "PROXY protocol header of version 2 with its extensions")
+    default:
+      Self.bytes(
+        "max-client-hello-bytes", 512...(64 * Self.kibibyte),
+        "records of a ClientHello whose server name decides about passthrough")
     }
   }
 

@@ -14,6 +14,10 @@ public struct Limits: Sendable, Equatable {
   public var requestBodyIdleTimeout = 300_000
   public var writeStallTimeout = 300_000
 
+  public var tcpIdleTimeout = 3_600_000
+  public var maxProxyHeaderBytes = 4096
+  public var maxClientHelloBytes = 16 * 1024
+
   public var maxRequestLineBytes = 16 * 1024
   public var maxHeadBytes = 60 * 1024
   public var maxHeaderFields = 100
@@ -82,6 +86,9 @@ public struct Limits: Sendable, Equatable {
     case .idleTimeout: \.idleTimeout
     case .requestBodyIdleTimeout: \.requestBodyIdleTimeout
     case .writeStallTimeout: \.writeStallTimeout
+    case .tcpIdleTimeout: \.tcpIdleTimeout
+    case .maxProxyHeaderBytes: \.maxProxyHeaderBytes
+    case .maxClientHelloBytes: \.maxClientHelloBytes
     case .maxRequestLineBytes: \.maxRequestLineBytes
     case .maxHeadBytes: \.maxHeadBytes
     case .maxHeaderFields: \.maxHeaderFields

@@ -31,7 +31,10 @@ public struct ResponseFlags: OptionSet, Sendable, Equatable {
   /// The socket's certificate could not be used or the handshake failed.
   @inlinable public static var tls: Self { Self(rawValue: 1 << 20) }
 
-  public static let count = 21
+  /// The peer's word is not taken for whose connection it is.
+  @inlinable public static var untrusted: Self { Self(rawValue: 1 << 21) }
+
+  public static let count = 22
 
   /// Name of flag number `bit` as the access log writes it.
   public static func name(ofBit bit: Int) -> StaticString {
@@ -57,6 +60,7 @@ public struct ResponseFlags: OptionSet, Sendable, Equatable {
     case 18: "draining"
     case 19: "idle_timeout"
     case 20: "tls"
+    case 21: "untrusted"
     default: "unknown"
     }
   }

@@ -19,7 +19,8 @@ import Testing
     "Telemetry": ["CLinux"],
     "Sandbox": ["CSandbox", "Glibc"],
     "DataPlane": [
-      "CLinux", "ControlProtocol", "GRPCWeb", "Glibc", "HTTP1", "HTTP2", "HTTPSemantics", "RoutingTable",
+      "CLinux", "ControlProtocol", "GRPCWeb", "Glibc", "HTTP1", "HTTP2", "HTTPSemantics", "ProxyProtocol",
+      "RoutingTable",
       "Synchronization", "SystemIO", "Sandbox", "TLS", "Telemetry", "Upstream",
     ],
     "sluice-dataplane": ["CLinux", "DataPlane", "Glibc"],

@@ -1,3 +1,4 @@
+import ProxyProtocol
 import RoutingTable
 import SystemIO
 import TLS
@@ -15,6 +16,7 @@ struct ConfigurationView {
   let socketSlotCount: Int32
   let tlsEntries: UnsafePointer<SocketTLS>
   let clientValidations: UnsafePointer<UInt64>
+  let traitEntries: UnsafePointer<SocketTraits>
   let backends: UnsafePointer<BackendEntry>
   let backendCount: Int32
   let backendSlotCount: Int32
@@ -42,6 +44,12 @@ struct ConfigurationView {
   }
 
   @inline(__always)
+  func traits(socket: Int32) -> SocketTraits {
+    precondition(socket >= 0 && Int(socket) < image.socketCount)
+    return unsafe traitEntries[Int(socket)]
+  }
+
+  @inline(__always)
   func backend(_ index: Int32) -> BackendEntry {
     precondition(index >= 0 && index < backendCount)
     return unsafe backends[Int(index)]
@@ -61,6 +69,8 @@ struct BackendEntry {
   // INVARIANT: `count` elements behind either pointer, owned by the configuration.
   let slot: Int32
   let proto: BackendProtocol
+  /// Of the header that connections to it begin with.
+  let proxyVersion: ProxyVersion?
   let count: Int32
   let choices: UnsafePointer<EndpointChoice>
   let addresses: UnsafePointer<SocketAddress>

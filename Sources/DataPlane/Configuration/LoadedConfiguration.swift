@@ -1,5 +1,6 @@
 import ControlProtocol
 import HTTPSemantics
+import ProxyProtocol
 import RoutingTable
 import SystemIO
 import TLS
@@ -36,7 +37,7 @@ final class ImageResources {
     var problems: [String] = []
     var notices: [String] = []
     for index in 0..<table.socketCount {
-      let (server, problem) = Self.makeServer(table, table.socket(index), ticketKeys, limits)
+      let (server, problem) = Self.makeServer(table, index, ticketKeys, limits)
       servers.append(server)
       problems.append(problem)
       for notice in server?.notices ?? [] where !notices.contains(notice) { notices.append(notice) }
@@ -70,8 +71,9 @@ final class ImageResources {
 
   /// The certificates of a socket. One that cannot be used takes only itself out.
   private static func makeServer(
-    _ table: RoutingImage, _ socket: SocketView, _ ticketKeys: TLSTicketKeys, _ limits: Limits
+    _ table: RoutingImage, _ socketIndex: Int, _ ticketKeys: TLSTicketKeys, _ limits: Limits
   ) -> (TLSServer?, String) {
+    let socket = table.socket(socketIndex)
     guard socket.kind == .https else { return (nil, "") }
     var bindings: [TLS.TLSBinding] = []
     var problems: [String] = []
@@ -88,13 +90,17 @@ final class ImageResources {
         // another binding cover them, requests for them are misdirected (`Worker.isMisdirected`).
         try clients?.check()
         let names = (0..<binding.nameCount).map { String(decoding: binding.name($0)) }
-        bindings.append(TLS.TLSBinding(names: names, certificate: certificate, clients: clients))
+        var made = TLS.TLSBinding(names: names, certificate: certificate, clients: clients)
+        made.negotiatesALPN =
+          names.isEmpty || table.servesHTTP(socket: socketIndex, serverName: binding.name(0))
+        bindings.append(made)
       } catch {
         problems.append(error.description)
       }
     }
     if bindings.isEmpty {
-      if problems.isEmpty { problems.append("no certificate is configured for this socket") }
+      let isNeeded = socket.listeners.contains { table.listener($0).proto != .tlsPassthrough }
+      if problems.isEmpty && isNeeded { problems.append("no certificate is configured for this socket") }
       return (nil, problems.joined(separator: "; "))
     }
     do throws(TLSError) {
@@ -151,7 +157,8 @@ final class LoadedConfiguration: @unchecked Sendable {
           certificateProblem: resources.certificateProblems[index]))
       let isSecure = socket.kind == SocketKind.https
       storage.add(
-        socketSlot: slot, index: index, SocketTLS(isSecure: isSecure, server: resources.servers[index]?.handle))
+        socketSlot: slot, index: index, SocketTLS(isSecure: isSecure, server: resources.servers[index]?.handle),
+        SocketTraits(table, socket))
     }
     var overrides: [String: [Endpoint]] = [:]
     for change in changes { overrides[change.id] = change.endpoints }
@@ -183,13 +190,14 @@ final class ConfigurationStorage {
   // INVARIANT: every pointer owns its memory until deinit; nothing is written after `finish`.
   private var socketIndex: UnsafeMutablePointer<Int16>?
   private var tls: UnsafeMutablePointer<SocketTLS>?
+  private var traits: UnsafeMutablePointer<SocketTraits>?
   private var backends: UnsafeMutablePointer<BackendEntry>?
   private var choices: UnsafeMutablePointer<EndpointChoice>?
   private var addresses: UnsafeMutablePointer<SocketAddress>?
   private var current: UnsafeMutablePointer<UInt8>?
 
-  private var sockets: [(slot: Int32, index: Int, tls: SocketTLS)] = []
-  private var entries: [(slot: Int32, proto: BackendProtocol, first: Int, count: Int)] = []
+  private var sockets: [(slot: Int32, index: Int, tls: SocketTLS, traits: SocketTraits)] = []
+  private var entries: [(slot: Int32, proto: BackendProtocol, proxy: ProxyVersion?, first: Int, count: Int)] = []
   private var allChoices: [EndpointChoice] = []
   private var allAddresses: [SocketAddress] = []
 
@@ -198,7 +206,9 @@ final class ConfigurationStorage {
   private(set) var socketSlotCount = 0
   private(set) var endpointSlotCount = 0
 
-  func add(socketSlot: Int32, index: Int, _ tls: SocketTLS) { sockets.append((socketSlot, index, tls)) }
+  func add(socketSlot: Int32, index: Int, _ tls: SocketTLS, _ traits: SocketTraits) {
+    sockets.append((socketSlot, index, tls, traits))
+  }
 
   func add(_ backend: BackendView, endpoints: [Endpoint]?, interner: inout EndpointInterner) {
     let identity = String(decoding: backend.id)
@@ -215,9 +225,12 @@ final class ConfigurationStorage {
             isReady: endpoint.isReady, isTerminating: endpoint.isTerminating))
       }
     }
+    let proxyVersion = ProxyVersion(rawValue: backend.proxyProtocol.rawValue)
+    // Connections that began otherwise are those of another endpoint.
+    let owner = proxyVersion == nil ? identity : "\(identity)|proxy\(backend.proxyProtocol.rawValue)"
     for endpoint in list {
       guard let address = SocketAddress(ip: endpoint.address, port: endpoint.port) else { continue }
-      let number = interner.endpoint(backend: identity, address: endpoint.address, port: endpoint.port)
+      let number = interner.endpoint(backend: owner, address: endpoint.address, port: endpoint.port)
       endpointSlots.append(number)
       var flags: UInt16 = 0
       if endpoint.isReady { flags |= EndpointChoice.ready }
@@ -225,7 +238,7 @@ final class ConfigurationStorage {
       allChoices.append(EndpointChoice(slot: number, weight: endpoint.weight, flags: flags))
       allAddresses.append(address)
     }
-    entries.append((slot, backend.proto, first, allChoices.count - first))
+    entries.append((slot, backend.proto, proxyVersion, first, allChoices.count - first))
   }
 
   /// Lays everything out in memory that workers read.
@@ -235,10 +248,12 @@ final class ConfigurationStorage {
     let bySlot = UnsafeMutablePointer<Int16>.allocate(capacity: max(1, socketSlotCount))
     unsafe bySlot.initialize(repeating: -1, count: max(1, socketSlotCount))
     let secure = UnsafeMutablePointer<SocketTLS>.allocate(capacity: max(1, sockets.count))
+    let openings = UnsafeMutablePointer<SocketTraits>.allocate(capacity: max(1, sockets.count))
     for socket in sockets {
       // SAFETY: slots are below their own maximum, indices count the sockets.
       unsafe bySlot[Int(socket.slot)] = Int16(socket.index)
       unsafe (secure + socket.index).initialize(to: socket.tls)
+      unsafe (openings + socket.index).initialize(to: socket.traits)
     }
     let flat = UnsafeMutablePointer<EndpointChoice>.allocate(capacity: max(1, allChoices.count))
     let places = UnsafeMutablePointer<SocketAddress>.allocate(capacity: max(1, allAddresses.count))
@@ -253,11 +268,12 @@ final class ConfigurationStorage {
     for (index, entry) in entries.enumerated() {
       unsafe (table + index).initialize(
         to: BackendEntry(
-          slot: entry.slot, proto: entry.proto, count: Int32(entry.count), choices: flat + entry.first,
-          addresses: places + entry.first))
+          slot: entry.slot, proto: entry.proto, proxyVersion: entry.proxy, count: Int32(entry.count),
+          choices: flat + entry.first, addresses: places + entry.first))
     }
     unsafe socketIndex = unsafe bySlot
     unsafe tls = unsafe secure
+    unsafe traits = unsafe openings
     unsafe choices = unsafe flat
     unsafe addresses = unsafe places
     unsafe current = unsafe marks
@@ -269,12 +285,13 @@ final class ConfigurationStorage {
   func view(
     image: RoutingImage, sequence: UInt64, clientValidations: UnsafePointer<UInt64>
   ) -> ConfigurationView {
-    guard let socketIndex = unsafe socketIndex, let tls = unsafe tls, let backends = unsafe backends,
-      let current = unsafe current
+    guard let socketIndex = unsafe socketIndex, let tls = unsafe tls, let traits = unsafe traits,
+      let backends = unsafe backends, let current = unsafe current
     else { preconditionFailure("finish() comes first") }
     return unsafe ConfigurationView(
       image: image, sequence: sequence, socketIndex: socketIndex, socketSlotCount: Int32(socketSlotCount),
-      tlsEntries: tls, clientValidations: clientValidations, backends: backends, backendCount: Int32(entries.count),
+      tlsEntries: tls, clientValidations: clientValidations, traitEntries: traits, backends: backends,
+      backendCount: Int32(entries.count),
       backendSlotCount: (backendSlots.max() ?? -1) + 1, current: current,
       endpointSlotCount: Int32(endpointSlotCount))
   }
@@ -282,6 +299,7 @@ final class ConfigurationStorage {
   deinit {
     unsafe socketIndex?.deallocate()
     unsafe tls?.deallocate()
+    unsafe traits?.deallocate()
     unsafe backends?.deallocate()
     unsafe choices?.deallocate()
     unsafe addresses?.deallocate()

@@ -10,8 +10,9 @@ import TLS
 /// allocation and no reference counting. Its life, by the functions that move it on:
 ///
 ///     accepted ─▶ openDownstreamConnection ─▶ detecting ──detect──▶ http1 ──beginTunnel──▶ tunnel
-///                                  └─ TLS ─▶ handshaking ─handshakeDone─┤                      │
-///                                                                       └─▶ http2              │
+///                     │            └─ TLS ─▶ handshaking ─handshakeDone─┤                   ▲  │
+///                     └─▶ proxyHeader, clientHello (either may stand    └─▶ http2           │  │
+///                         before all of these) ───────────────────────────────── beginTCP ──┘  │
 ///     openUpstream ─▶ connecting ──upstreamConnected──▶ http1 (pooled, leased) or http2        │
 ///                                                                                              ▼
 ///     peerEnded, failed, a deadline, a limit, drain ─▶ closeWhenDrained (what was sent goes out first)
@@ -29,12 +30,16 @@ struct Connection {
 
   enum Phase: UInt8 {
     case connecting
+    /// A header of the PROXY protocol has to come first.
+    case proxyHeader
+    /// The server name that the client asks for decides who goes on with the handshake.
+    case clientHello
     case handshaking
     /// HTTP/1.1 or HTTP/2 with prior knowledge; the first bytes decide.
     case detecting
     case http1
     case http2
-    /// Bytes pass both ways untouched: after `101 Switching Protocols`.
+    /// Bytes pass both ways untouched: after `101 Switching Protocols`, and where nothing else was ever meant.
     case tunnel
   }
 
@@ -104,6 +109,8 @@ struct Connection {
   var tls: TLSConnection?
   var session: HTTP2Session?
   var peer = SocketAddress()
+  /// Where the client connected to, if a PROXY protocol header said so.
+  var proxiedDestination = OwnedAddress()
 
   /// Streams of a client's HTTP/2 session whose end has not been reported yet.
   var openStreams: Int32 = 0
@@ -118,6 +125,30 @@ struct Connection {
   var client: Int32 = -1
   /// When the timer that is armed fires; a later `deadline` is looked at then.
   var timerAt: UInt64 = 0
+}
+
+/// An address in memory of its own, for the few connections that have one more.
+@safe
+struct OwnedAddress {
+  // INVARIANT: nil, or one address that is ours until `release`.
+  private var place: UnsafeMutablePointer<SocketAddress>?
+
+  var value: SocketAddress? {
+    if let place = unsafe place { return unsafe place.pointee }
+    return nil
+  }
+
+  mutating func set(_ address: SocketAddress) {
+    release()
+    let made = UnsafeMutablePointer<SocketAddress>.allocate(capacity: 1)
+    unsafe made.initialize(to: address)
+    unsafe place = unsafe made
+  }
+
+  mutating func release() {
+    if let place = unsafe place { unsafe place.deallocate() }
+    unsafe place = nil
+  }
 }
 
 /// A growable run of bytes in malloc'ed memory; empty it owns nothing.

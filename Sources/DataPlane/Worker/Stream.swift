@@ -10,6 +10,7 @@ import RoutingTable
 ///                       └─▶ reply (404, 503, …)
 ///     request:   forwardRequestBody … endRequest
 ///     response:  forwardInterim … forwardResponse, forwardResponseBody … endResponse ─▶ endExchange ─▶ freeStream
+///     bytes only: beginTCP ─▶ openUpstream ─▶ tcpConnected ─▶ closeTunnel ─▶ endTunnel (or giveUpTCP)
 ///     otherwise: connectFailed, upstreamLost (another endpoint, or reply), timedOut, abortExchange, clientCancelled
 struct Stream {
   struct Flags: OptionSet {
@@ -44,6 +45,10 @@ struct Stream {
     static let hasRequestID = Flags(rawValue: 1 << 22)
     /// A gRPC-Web request that is translated: see `GRPCWebState`.
     static let grpcWeb = Flags(rawValue: 1 << 28)
+    /// No request: a whole client connection that is carried as bytes.
+    static let layer4 = Flags(rawValue: 1 << 23)
+    /// The same, and the bytes are TLS between client and backend.
+    static let passthrough = Flags(rawValue: 1 << 24)
   }
 
   /// How a body is delimited on the way out.

@@ -71,35 +71,61 @@ extension Worker where Engine: ~Copyable {
     budget.connectionOpened()
     counters.add(.downstreamConnections)
     counters.add(.downstreamConnectionsActive)
-    if !joinClient(index) || !beginProtocol(index) {
+    guard beginConnection(index) else {
       closeConnection(index)
       return false
     }
+    guard isAlive(index, handle) else { return false }
     if isDraining { connections[index][].flags.insert(.draining) }
-    engine.startReceiving(handle)
+    if !connections[index][].flags.contains(.readingPaused) { engine.startReceiving(handle) }
     return true
   }
 
+  /// What comes first on the wire, before the protocol.
+  private mutating func beginConnection(_ index: Int32) -> Bool {
+    guard let socket = currentSocket(slot: connections[index][].socketSlot) else { return false }
+    let traits = cells[currentCell][].view.traits(socket: socket)
+    // Behind a header the client is known only when it has come.
+    if traits.expectsProxyHeader { return beginProxyHeader(index, socket) }
+    return joinClient(index) && beginProtocol(index)
+  }
+
   /// TLS where the socket asks for it, otherwise the first bytes decide.
-  private mutating func beginProtocol(_ index: Int32) -> Bool {
+  mutating func beginProtocol(_ index: Int32) -> Bool {
     let connection = connections[index]
     guard let socket = currentSocket(slot: connection[].socketSlot) else { return false }
-    let tls = cells[currentCell][].view.tls(socket: socket)
-    if tls.isSecure {
-      guard let server = tls.server, let session = TLSConnection.accept(server) else {
-        // No certificate could be used: the listener's condition says so; nothing can be said on the wire.
-        counters.add(.tlsHandshakeFailures)
-        return false
-      }
-      connection[].tls = session
-      connection[].phase = .handshaking
-      connection[].scheme = Scheme.https.rawValue
-      joinHandshakes(index)
-      arm(index, at: nowMilliseconds + UInt64(limits.tlsHandshakeTimeout))
-    } else {
+    switch cells[currentCell][].view.traits(socket: socket).opening {
+    case .http:
       connection[].phase = .detecting
       arm(index, at: nowMilliseconds + UInt64(limits.requestHeadTimeout))
+    case .tls:
+      arm(index, at: nowMilliseconds + UInt64(limits.tlsHandshakeTimeout))
+      return beginTLS(index, socket)
+    case .clientHello:
+      connection[].phase = .clientHello
+      joinHandshakes(index)
+      arm(index, at: nowMilliseconds + UInt64(limits.tlsHandshakeTimeout))
+    case .tcp:
+      let rule = cells[currentCell][].view.image.bytesRule(socket: socket, serverName: .empty) ?? -1
+      beginTCP(index, rule: rule, isPassthrough: false, serverName: .empty, early: .empty)
     }
+    return true
+  }
+
+  /// Our side of the handshake.
+  mutating func beginTLS(_ index: Int32, _ socket: Int32) -> Bool {
+    guard let server = cells[currentCell][].view.tls(socket: socket).server,
+      let session = TLSConnection.accept(server)
+    else {
+      // No certificate could be used: the listener's condition says so; nothing can be said on the wire.
+      counters.add(.tlsHandshakeFailures)
+      return false
+    }
+    let connection = connections[index]
+    connection[].tls = session
+    connection[].phase = .handshaking
+    connection[].scheme = Scheme.https.rawValue
+    if !connection[].flags.contains(.inHandshakes) { joinHandshakes(index) }
     return true
   }
 
@@ -126,11 +152,11 @@ extension Worker where Engine: ~Copyable {
     closeConnection(index)
   }
 
-  /// Ends a connection when what was sent is out.
-  mutating func closeWhenDrained(_ index: Int32) {
+  /// Ends a connection when what was sent is out. `isWhole`: it is the end that was meant, and TLS says so.
+  mutating func closeWhenDrained(_ index: Int32, isWhole: Bool = true) {
     let connection = connections[index]
     guard connection[].role == .downstream || connection[].role == .upstream else { return }
-    if let tls = connection[].tls {
+    if isWhole, let tls = connection[].tls {
       tls.shutdown()
       sendCiphertext(index)
     }
@@ -146,6 +172,7 @@ extension Worker where Engine: ~Copyable {
     connection[].stash.release()
     if let session = connection[].session { session.destroy() }
     if let tls = connection[].tls { tls.destroy() }
+    connection[].proxiedDestination.release()
     if connection[].role == .downstream {
       leaveHandshakes(index)
       leaveClient(index)

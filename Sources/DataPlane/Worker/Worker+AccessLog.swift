@@ -64,7 +64,9 @@ extension Worker where Engine: ~Copyable {
     let age = nowNanoseconds &- s[].startedNanoseconds
     record.startNanoseconds = wall &- age
     record.durationMicroseconds = age / 1000
-    if s[].flags.contains(.downstreamHTTP2) {
+    if s[].flags.contains(.layer4) {
+      record.requestProtocol = s[].flags.contains(.passthrough) ? .tlsPassthrough : .tcp
+    } else if s[].flags.contains(.downstreamHTTP2) {
       record.requestProtocol = .http2
     } else if s[].flags.contains(.tunnelled) {
       record.requestProtocol = .webSocket
@@ -92,6 +94,29 @@ extension Worker where Engine: ~Copyable {
       guard let start = place.baseAddress else { return }
       record.peer = unsafe LogText(start, peer.format(into: start))
       record.upstream = unsafe endpointText(upstream, start + room)
+      logLines.append(record, counters: counters)
+    }
+  }
+
+  /// A connection that is refused before there is a request or a backend.
+  mutating func logRefusal(
+    _ index: Int32, _ proto: AccessLogRecord.RequestProtocol, serverName: Bytes = .empty, flags: ResponseFlags,
+    reason: StaticString
+  ) {
+    guard accessLog >= 0 else { return }
+    var record = AccessLogRecord()
+    var now = timespec()
+    // SAFETY: fills a local.
+    unsafe clock_gettime(CLOCK_REALTIME, &now)
+    record.startNanoseconds = UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)
+    record.requestProtocol = proto
+    record.isTLS = proto == .tlsPassthrough
+    record.authority = unsafe LogText(serverName.start, serverName.count)
+    record.flags = flags
+    record.reason = unsafe LogText(reason.utf8Start, reason.utf8CodeUnitCount)
+    unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: SocketAddress.maximumTextLength) { place in
+      guard let start = place.baseAddress else { return }
+      record.peer = unsafe LogText(start, connections[index][].peer.format(into: start))
       logLines.append(record, counters: counters)
     }
   }

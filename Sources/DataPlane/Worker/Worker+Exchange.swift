@@ -28,7 +28,13 @@ extension Worker where Engine: ~Copyable {
     return index
   }
 
+  @inline(__always)
   private mutating func freeStream(_ stream: Int32) {
+    recycleStream(stream)
+    counters.subtract(.requestsActive)
+  }
+
+  private mutating func recycleStream(_ stream: Int32) {
     let s = streams[stream]
     if s[].flags.contains(.timerArmed) { streamTimers.cancel(stream) }
     releaseStreamCell(stream)
@@ -40,7 +46,6 @@ extension Worker where Engine: ~Copyable {
     s[].generation &+= 1
     s[].next = firstFreeStream
     firstFreeStream = stream
-    counters.subtract(.requestsActive)
   }
 
   /// The response is out (or never will be): account for it, then let both connections go on.
@@ -62,9 +67,16 @@ extension Worker where Engine: ~Copyable {
 
   /// Both ends of a tunnel are done; the caller closes them.
   mutating func endTunnel(_ stream: Int32) {
-    counters.observeRequest(microseconds: (nowNanoseconds &- streams[stream][].startedNanoseconds) / 1000)
+    let isRequest = !streams[stream][].flags.contains(.layer4)
     if accessLog >= 0 { logExchange(stream) }
-    freeStream(stream)
+    if isRequest {
+      counters.observeRequest(microseconds: (nowNanoseconds &- streams[stream][].startedNanoseconds) / 1000)
+      counters.subtract(.upgradesActive)
+      freeStream(stream)
+    } else {
+      counters.subtract(.tcpConnectionsActive)
+      recycleStream(stream)
+    }
   }
 
   /// Takes a stream out of its client session. A request that is still being sent is told to stop.

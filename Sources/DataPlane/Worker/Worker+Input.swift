@@ -21,7 +21,12 @@ extension Worker where Engine: ~Copyable {
     } else {
       counters.add(.upstreamBytesReceived, bytes.count)
     }
-    if connection[].tls != nil {
+    plainOrSecure(index, bytes)
+  }
+
+  @inline(__always)
+  mutating func plainOrSecure(_ index: Int32, _ bytes: Bytes) {
+    if connections[index][].tls != nil {
       receivedCiphertext(index, bytes)
     } else {
       input(index, bytes)
@@ -42,6 +47,8 @@ extension Worker where Engine: ~Copyable {
     case .http2: sessionBytes(index, bytes)
     case .tunnel: tunnelBytes(index, bytes)
     case .detecting: detect(index, bytes)
+    case .proxyHeader: proxyHeaderBytes(index, bytes)
+    case .clientHello: clientHelloBytes(index, bytes)
     case .handshaking, .connecting: break
     }
   }
@@ -107,12 +114,24 @@ extension Worker where Engine: ~Copyable {
       counters.hit(.tlsTicketKeyInterval)
     }
     leaveHandshakes(index)
+    if beginsTCP(index, tls) { return }
     if tls.negotiated == .h2 {
       startHTTP2Server(index)
     } else {
       connection[].phase = .http1
       arm(index, at: nowMilliseconds + UInt64(limits.requestHeadTimeout))
     }
+  }
+
+  /// Whether the client asked for a name under which bytes are served.
+  private mutating func beginsTCP(_ index: Int32, _ tls: TLSConnection) -> Bool {
+    guard let socket = currentSocket(slot: connections[index][].socketSlot) else { return false }
+    let view = cells[currentCell][].view
+    guard view.traits(socket: socket).servesDecryptedBytes,
+      let rule = view.image.bytesRule(socket: socket, serverName: tls.serverName)
+    else { return false }
+    beginTCP(index, rule: rule, isPassthrough: false, serverName: tls.serverName, early: .empty)
+    return true
   }
 
   /// Clear text may be HTTP/1 or HTTP/2 with prior knowledge (RFC 9113 section 3.3): the preface tells.

@@ -123,7 +123,11 @@ extension Worker where Engine: ~Copyable {
   private mutating func downstreamTimedOut(_ index: Int32) {
     let connection = connections[index]
     switch connection[].phase {
-    case .handshaking:
+    case .proxyHeader:
+      hit(.requestHeadTimeout, index)
+      logRefusal(index, .tcp, flags: .limit, reason: "the PROXY protocol header did not arrive in time")
+      closeConnection(index)
+    case .handshaking, .clientHello:
       hit(.tlsHandshakeTimeout, index)
       counters.add(.tlsHandshakeFailures)
       closeConnection(index)
@@ -153,7 +157,10 @@ extension Worker where Engine: ~Copyable {
       connection[].flags.insert(.draining)
       arm(index, at: nowMilliseconds + 1000)
       if session.isFinished { closeConnection(index) }
-    case .tunnel, .connecting:
+    case .tunnel:
+      hit(.tcpIdleTimeout, index)
+      tunnelIdled(index)
+    case .connecting:
       break
     }
   }

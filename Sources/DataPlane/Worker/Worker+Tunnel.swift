@@ -4,7 +4,8 @@ import SystemIO
 import Telemetry
 import TLS
 
-/// After `101 Switching Protocols` (RFC 9110 section 15.2.2): bytes pass both ways until both sides have ended.
+/// After `101 Switching Protocols` (RFC 9110 section 15.2.2), and on connections below HTTP (`Worker+TCP`): bytes
+/// pass both ways until both sides have ended.
 extension Worker where Engine: ~Copyable {
   /// - Returns: always -1: the upstream connection reads no more messages.
   mutating func beginTunnel(_ index: Int32, _ stream: Int32, _ head: inout ResponseHead, _ early: Bytes) -> Int {
@@ -64,8 +65,15 @@ extension Worker where Engine: ~Copyable {
     let other = otherEnd(index)
     guard other >= 0 else { return }
     let s = streams[connections[index][].stream]
+    let downstream = connections[s[].downstream]
+    if downstream[].deadline != 0 { downstream[].deadline = nowMilliseconds + UInt64(limits.tcpIdleTimeout) }
     if connections[index][].role == .downstream {
       s[].bytesReceived += UInt64(bytes.count)
+      if connections[other][].phase != .tunnel {
+        // Decrypted from what had come before reading was paused.
+        _ = s[].pendingBody.append(bytes, limit: .max)
+        return
+      }
     } else {
       s[].bytesSent += UInt64(bytes.count)
     }
@@ -81,7 +89,8 @@ extension Worker where Engine: ~Copyable {
   /// One side will send no more; the other is told, and may still send.
   mutating func tunnelEnded(_ index: Int32) {
     let other = otherEnd(index)
-    guard other >= 0 else { return }
+    // What the client has said waits for the backend: see `tcpConnected`.
+    guard other >= 0, connections[other][].phase == .tunnel else { return }
     if connections[other][].flags.contains(.peerClosed) {
       closeTunnel(index)
     } else {
@@ -91,9 +100,24 @@ extension Worker where Engine: ~Copyable {
     }
   }
 
-  mutating func tunnelFailed(_ index: Int32) { closeTunnel(index) }
+  /// The other side must not take what has come so far for all that there was.
+  mutating func tunnelFailed(_ index: Int32) {
+    let stream = connections[index][].stream
+    if stream >= 0 {
+      let flag: ResponseFlags = connections[index][].role == .downstream ? .downstreamClosed : .upstreamReset
+      streams[stream][].responseFlags |= flag.rawValue
+    }
+    closeTunnel(index, isWhole: false)
+  }
 
-  private mutating func closeTunnel(_ index: Int32) {
+  /// Nothing has passed for too long.
+  mutating func tunnelIdled(_ index: Int32) {
+    let stream = connections[index][].stream
+    if stream >= 0 { streams[stream][].responseFlags |= ResponseFlags.idleTimeout.rawValue }
+    closeTunnel(index, isWhole: false)
+  }
+
+  private mutating func closeTunnel(_ index: Int32, isWhole: Bool = true) {
     let stream = connections[index][].stream
     guard stream >= 0 else {
       closeConnection(index)
@@ -102,14 +126,20 @@ extension Worker where Engine: ~Copyable {
     let s = streams[stream]
     let downstream = s[].downstream
     let upstream = s[].upstream
-    counters.subtract(.upgradesActive)
     s[].flags.insert([.requestEnded, .responseEnded])
-    connections[upstream][].stream = -1
     connections[downstream][].stream = -1
-    s[].upstream = -1
-    counters.subtract(.upstreamRequestsActive)
+    if upstream >= 0 {
+      connections[upstream][].stream = -1
+      counters.subtract(.upstreamRequestsActive)
+    }
     endTunnel(stream)
-    closeWhenDrained(upstream)
-    closeWhenDrained(downstream)
+    if upstream >= 0 {
+      if connections[upstream][].phase == .tunnel {
+        closeWhenDrained(upstream, isWhole: isWhole)
+      } else {
+        closeConnection(upstream)
+      }
+    }
+    closeWhenDrained(downstream, isWhole: isWhole)
   }
 }

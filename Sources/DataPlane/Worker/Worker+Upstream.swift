@@ -43,6 +43,16 @@ extension Worker where Engine: ~Copyable {
     }
   }
 
+  /// The same for a connection without requests.
+  mutating func openFirstUpstream(_ stream: Int32) {
+    guard pickEndpoint(stream, avoiding: -1) else {
+      counters.add(.noEndpoint)
+      giveUpTCP(stream, .noHealthyEndpoint)
+      return
+    }
+    openUpstream(stream)
+  }
+
   @inline(__always)
   private func requestFraming(_ flags: Stream.Flags, _ head: borrowing RequestHead) -> Stream.Outgoing {
     if head.endStream { return .none }
@@ -214,7 +224,7 @@ extension Worker where Engine: ~Copyable {
     let most = limits.maxUpstreamPerEndpoint
     if most > 0, pools.counts(endpoint: s[].endpoint).connections >= most {
       counters.hit(.maxUpstreamPerEndpoint)
-      reply(stream, status: 503, reason: "the endpoint has as many connections as it may have", flags: .limit)
+      giveUp(stream, status: 503, reason: "the endpoint has as many connections as it may have", flags: .limit)
       return
     }
     let handle: Socket
@@ -222,7 +232,8 @@ extension Worker where Engine: ~Copyable {
       handle = try engine.connect(to: address)
     } catch {
       counters.add(.upstreamConnectFailures)
-      reply(stream, status: 503, reason: "no connection to the backend could be opened", flags: .upstreamConnectFailure)
+      giveUp(
+        stream, status: 503, reason: "no connection to the backend could be opened", flags: .upstreamConnectFailure)
       return
     }
     let index = handle.index
@@ -237,12 +248,18 @@ extension Worker where Engine: ~Copyable {
     connection.peer = address
     connection.flags = isCurrent ? [.keepAlive] : [.keepAlive, .draining]
     if s[].flags.contains(.http2Upstream) { connection.flags.insert(.speaksHTTP2) }
+    // It speaks for one client, and nobody else is to be taken for that one.
+    if entry.proxyVersion != nil { connection.flags.insert(.draining) }
     place(connection)
+    if let version = entry.proxyVersion { sendProxyHeader(index, stream, version) }
     counters.add(.upstreamConnections)
     counters.add(.upstreamConnectionsActive)
     arm(index, at: nowMilliseconds + UInt64(limits.upstreamConnectTimeout))
     if s[].flags.contains(.http2Upstream) {
-      if isCurrent { pools.addShared(index, endpoint: s[].endpoint, limit: limits.maxUpstreamStreams) }
+      if isCurrent {
+        pools.addShared(index, endpoint: s[].endpoint, limit: limits.maxUpstreamStreams)
+        if entry.proxyVersion != nil { pools.setDraining(index) }
+      }
       join(stream, index, isWaiting: true)
     } else {
       if isCurrent { pools.addLeased(index, endpoint: s[].endpoint) }
@@ -265,6 +282,10 @@ extension Worker where Engine: ~Copyable {
     let stream = connection[].stream
     guard stream >= 0 else { return }
     let s = streams[stream]
+    if s[].flags.contains(.layer4) {
+      tcpConnected(index, stream)
+      return
+    }
     s[].flags.insert(.headSent)
     write(index, s[].head.bytes)
     if s[].requestBody != .none {
@@ -347,10 +368,19 @@ extension Worker where Engine: ~Copyable {
       s[].responseFlags |= ResponseFlags.retried.rawValue
       sendKept(stream)
     } else if error == 110 {
-      reply(
+      giveUp(
         stream, status: 504, reason: "the backend did not accept a connection in time", flags: .upstreamConnectTimeout)
     } else {
-      reply(stream, status: 503, reason: "the backend refused the connection", flags: .upstreamConnectFailure)
+      giveUp(stream, status: 503, reason: "the backend refused the connection", flags: .upstreamConnectFailure)
+    }
+  }
+
+  /// No connection to a backend can be had.
+  private mutating func giveUp(_ stream: Int32, status: UInt16, reason: StaticString, flags: ResponseFlags) {
+    if streams[stream][].flags.contains(.layer4) {
+      giveUpTCP(stream, flags)
+    } else {
+      reply(stream, status: status, reason: reason, flags: flags)
     }
   }
 
