@@ -31,7 +31,7 @@ public enum FieldSupport {
   }
 
   /// The list as texts, for documents and tests: `spec.rules[].retry`,
-  /// `spec.listeners[].protocol=TLS|TCP|UDP`.
+  /// `spec.listeners[].protocol=UDP`.
   public static func list(of kind: ResourceKind) -> [String] { (patterns[kind] ?? []).map(\.text) }
 
   private static let patterns: [ResourceKind: [FieldPattern]] = [
@@ -39,6 +39,8 @@ public enum FieldSupport {
     .gateway: gateway,
     .httpRoute: httpRoute,
     .grpcRoute: grpcRoute,
+    .tlsRoute: ["spec.useDefaultGateways=All"].map(FieldPattern.init),
+    .tcpRoute: ["spec.useDefaultGateways=All"].map(FieldPattern.init),
     .istioGateway: istioGateway,
     .virtualService: virtualService,
     .service: [
@@ -51,7 +53,7 @@ public enum FieldSupport {
     [
       "spec.addresses", "spec.infrastructure", "spec.defaultScope=All", "spec.tls.backend",
       "spec.allowedListeners.namespaces.from=All|Selector|Same",
-      "spec.listeners[].protocol=TLS|TCP|UDP", "spec.listeners[].tls.mode=Passthrough",
+      "spec.listeners[].protocol=UDP",
       "spec.listeners[].tls.options",
     ].map(FieldPattern.init)
 

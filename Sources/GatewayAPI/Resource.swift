@@ -20,6 +20,8 @@ public enum Resource: Hashable, Sendable {
   case gateway(Gateway)
   case httpRoute(HTTPRoute)
   case grpcRoute(GRPCRoute)
+  case tlsRoute(TLSRoute)
+  case tcpRoute(TCPRoute)
   case referenceGrant(ReferenceGrant)
   case istioGateway(IstioGateway)
   case virtualService(VirtualService)
@@ -35,6 +37,8 @@ public enum Resource: Hashable, Sendable {
     case .gateway: .gateway
     case .httpRoute: .httpRoute
     case .grpcRoute: .grpcRoute
+    case .tlsRoute: .tlsRoute
+    case .tcpRoute: .tcpRoute
     case .referenceGrant: .referenceGrant
     case .istioGateway: .istioGateway
     case .virtualService: .virtualService
@@ -52,6 +56,8 @@ public enum Resource: Hashable, Sendable {
     case .gateway(let value): value.metadata
     case .httpRoute(let value): value.metadata
     case .grpcRoute(let value): value.metadata
+    case .tlsRoute(let value): value.metadata
+    case .tcpRoute(let value): value.metadata
     case .referenceGrant(let value): value.metadata
     case .istioGateway(let value): value.metadata
     case .virtualService(let value): value.metadata
@@ -69,6 +75,8 @@ public enum Resource: Hashable, Sendable {
     case .gateway(let value): value.origin
     case .httpRoute(let value): value.origin
     case .grpcRoute(let value): value.origin
+    case .tlsRoute(let value): value.origin
+    case .tcpRoute(let value): value.origin
     case .referenceGrant(let value): value.origin
     case .istioGateway(let value): value.origin
     case .virtualService(let value): value.origin
@@ -124,6 +132,8 @@ private func decode(
   case .gateway: .gateway(placed(Gateway(&reader, metadata), \.origin, origin))
   case .httpRoute: .httpRoute(placed(HTTPRoute(&reader, metadata), \.origin, origin))
   case .grpcRoute: .grpcRoute(placed(GRPCRoute(&reader, metadata), \.origin, origin))
+  case .tlsRoute: .tlsRoute(placed(TLSRoute(&reader, metadata), \.origin, origin))
+  case .tcpRoute: .tcpRoute(placed(TCPRoute(&reader, metadata), \.origin, origin))
   case .referenceGrant: .referenceGrant(placed(ReferenceGrant(&reader, metadata), \.origin, origin))
   case .istioGateway: .istioGateway(placed(IstioGateway(&reader, metadata), \.origin, origin))
   case .virtualService: .virtualService(placed(VirtualService(&reader, metadata), \.origin, origin))

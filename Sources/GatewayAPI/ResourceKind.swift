@@ -5,6 +5,8 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
   case gateway
   case httpRoute
   case grpcRoute
+  case tlsRoute
+  case tcpRoute
   case referenceGrant
   case istioGateway
   case virtualService
@@ -21,6 +23,8 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .gateway, .istioGateway: "Gateway"
     case .httpRoute: "HTTPRoute"
     case .grpcRoute: "GRPCRoute"
+    case .tlsRoute: "TLSRoute"
+    case .tcpRoute: "TCPRoute"
     case .referenceGrant: "ReferenceGrant"
     case .virtualService: "VirtualService"
     case .service: "Service"
@@ -34,7 +38,8 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
   /// The API group; empty for the core group.
   public var group: String {
     switch self {
-    case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .referenceGrant: "gateway.networking.k8s.io"
+    case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .referenceGrant:
+      "gateway.networking.k8s.io"
     case .istioGateway, .virtualService: "networking.istio.io"
     case .endpointSlice: "discovery.k8s.io"
     case .service, .secret, .configMap, .namespace: ""
@@ -46,6 +51,8 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     switch self {
     case .gatewayClass, .gateway, .httpRoute, .referenceGrant: ["v1", "v1beta1"]
     case .istioGateway, .virtualService: ["v1", "v1beta1", "v1alpha3"]
+    case .tlsRoute: ["v1", "v1alpha3", "v1alpha2"]
+    case .tcpRoute: ["v1", "v1alpha2"]
     case .grpcRoute, .service, .endpointSlice, .secret, .configMap, .namespace: ["v1"]
     }
   }
@@ -57,6 +64,8 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .gateway, .istioGateway: "gateways"
     case .httpRoute: "httproutes"
     case .grpcRoute: "grpcroutes"
+    case .tlsRoute: "tlsroutes"
+    case .tcpRoute: "tcproutes"
     case .referenceGrant: "referencegrants"
     case .virtualService: "virtualservices"
     case .service: "services"
@@ -79,7 +88,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .service: ["svc"]
     case .configMap: ["cm"]
     case .namespace: ["ns"]
-    case .httpRoute, .grpcRoute, .endpointSlice, .secret: []
+    case .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .endpointSlice, .secret: []
     }
   }
 
@@ -88,7 +97,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
   /// Whether objects of this kind carry a status that is ours to write.
   public var hasStatus: Bool {
     switch self {
-    case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .istioGateway, .virtualService: true
+    case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .istioGateway, .virtualService: true
     case .referenceGrant, .service, .endpointSlice, .secret, .configMap, .namespace: false
     }
   }

@@ -22,6 +22,11 @@ enum Base {
     "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: {name: r}\nspec: {rules: [\(rule)]}"
   }
 
+  /// `kind`: TLSRoute or TCPRoute.
+  static func layer4Route(_ kind: String, _ spec: String, version: String = "v1") -> String {
+    "apiVersion: gateway.networking.k8s.io/\(version)\nkind: \(kind)\nmetadata: {name: r}\nspec: {\(spec)}"
+  }
+
   static func server(_ server: String) -> String {
     "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec: {servers: [\(server)]}"
   }
@@ -345,6 +350,27 @@ struct Case: Sendable, CustomTestStringConvertible {
         + "ResponseHeaderModifier, "
         + "RequestMirror, ExtensionRef",
       "warning: spec.rules[0].filters[0].urlRewrite: unknown field; it is ignored"),
+  ]
+
+  @Test(arguments: cases) func rule(_ test: Case) { test.check() }
+}
+
+@Suite struct Layer4RouteRuleTests {
+  private static let rules = "rules: [{backendRefs: [{name: b, port: 1, weight: 2}]}]"
+
+  static let cases: [Case] = [
+    Case(Base.layer4Route("TLSRoute", "hostnames: [a.example.com, '*.example.com'], \(rules)")),
+    Case(Base.layer4Route("TLSRoute", "hostnames: [a.example.com], \(rules)", version: "v1alpha2")),
+    Case(Base.layer4Route("TCPRoute", rules)),
+    Case(Base.layer4Route("TCPRoute", rules, version: "v1alpha2")),
+    Case(Base.layer4Route("TLSRoute", rules), "spec.hostnames: is required"),
+    Case(
+      Base.layer4Route("TLSRoute", "hostnames: [192.0.2.1], \(rules)"),
+      "spec.hostnames[0]: is an IP address, which no server name is"),
+    Case(Base.layer4Route("TCPRoute", "parentRefs: [{name: g}]"), "spec.rules: is required"),
+    Case(
+      Base.layer4Route("TCPRoute", "rules: [{backendRefs: []}]"),
+      "spec.rules[0].backendRefs: must have at least 1 element"),
   ]
 
   @Test(arguments: cases) func rule(_ test: Case) { test.check() }

@@ -57,7 +57,8 @@ struct GatewayStage {
     let kind: SocketKind? =
       switch listener.protocol {
       case "HTTP": .http
-      case "HTTPS": .https
+      case "HTTPS", "TLS": .https
+      case "TCP": .tcp
       default: nil
       }
     var node = ListenerNode(
@@ -71,13 +72,18 @@ struct GatewayStage {
       }
     case .same, .none: node.allowedNamespaces = .same
     }
+    switch (listener.protocol, listener.tls?.mode) {
+    case ("TLS", .passthrough): node.proto = .tlsPassthrough
+    case ("TLS", _), ("TCP", _): node.proto = .tcp
+    default: break
+    }
     guard kind != nil else {
       node.accepted = .no(
-        "UnsupportedProtocol", "protocol \(listener.protocol) is not served yet; HTTP and HTTPS are")
+        "UnsupportedProtocol", "protocol \(listener.protocol) is not served yet; HTTP, HTTPS, TLS and TCP are")
       return node
     }
     var faults = supportedKinds(listener, &node)
-    if kind == .https {
+    if node.terminatesTLS {
       faults += certificates(listener, namespace: gateway.metadata.namespace, &node, &memory, &builder)
       if let validation = AuthorityLookup.validation(gateway.spec.tls, port: listener.port) {
         faults += AuthorityLookup(references: references)
@@ -89,7 +95,13 @@ struct GatewayStage {
   }
 
   private func supportedKinds(_ listener: GatewayListener, _ node: inout ListenerNode) -> [Fault] {
-    let served: [ResourceKind] = [.httpRoute, .grpcRoute]
+    let served: [ResourceKind] =
+      switch (listener.protocol, node.proto) {
+      case ("TLS", .tlsPassthrough): [.tlsRoute]
+      case ("TLS", _): [.tlsRoute, .tcpRoute]
+      case ("TCP", _): [.tcpRoute]
+      default: [.httpRoute, .grpcRoute]
+      }
     let wanted = listener.allowedRoutes.kinds
     if wanted.isEmpty {
       node.supportedKinds = served
@@ -113,7 +125,7 @@ struct GatewayStage {
     _ builder: inout ModelBuilder
   ) -> [Fault] {
     guard let tls = listener.tls, tls.mode == .terminate else {
-      return [Fault("InvalidCertificateRef", "tls of an HTTPS listener must terminate with a certificate")]
+      return [Fault("InvalidCertificateRef", "tls must terminate with a certificate")]
     }
     if tls.certificateRefs.isEmpty {
       return [Fault("InvalidCertificateRef", "tls.certificateRefs is empty")]

@@ -82,7 +82,7 @@ struct ClaimCourt {
         continue
       }
       if let first, first.kind != claim.kind {
-        outcomes[claim.id] = ClaimOutcome(conflict: Self.protocolConflict(claim.port))
+        outcomes[claim.id] = ClaimOutcome(conflict: Self.protocolConflict(claim.port, [first.kind, claim.kind]))
         continue
       }
       if let first, first.proxyProtocol != claim.proxyProtocol {
@@ -95,11 +95,11 @@ struct ClaimCourt {
         continue
       }
       let older = winners[claim.hostname] ?? []
-      if claim.kind == .https, let holder = older.first {
+      if claim.kind != .http, let holder = older.first {
+        let served =
+          claim.kind == .https ? "\(Self.name(of: .https)) for \(claim.hostname)" : Self.name(of: claim.kind)
         outcomes[claim.id] = ClaimOutcome(
-          conflict: Fault(
-            "HostnameConflict",
-            "port \(claim.port) already serves HTTPS for \(claim.hostname) as \(holder.name)"))
+          conflict: Fault("HostnameConflict", "port \(claim.port) already serves \(served) as \(holder.name)"))
         continue
       }
       if first == nil { first = claim }
@@ -126,7 +126,7 @@ struct ClaimCourt {
   private func domesticConflict(
     _ claim: ListenerClaim, _ kinds: Set<SocketKind>, _ twins: [ListenerClaim]
   ) -> Fault? {
-    if kinds.count > 1 { return Self.protocolConflict(claim.port) }
+    if kinds.count > 1 { return Self.protocolConflict(claim.port, kinds) }
     if claim.isIstio || twins.count < 2 { return nil }
     let others = twins.filter { $0.id != claim.id }.map(\.sectionName)
     return Fault(
@@ -135,7 +135,17 @@ struct ClaimCourt {
         + others.joined(separator: ", "))
   }
 
-  private static func protocolConflict(_ port: UInt16) -> Fault {
-    Fault("ProtocolConflict", "port \(port) is claimed for both HTTP and HTTPS")
+  private static func protocolConflict(_ port: UInt16, _ kinds: Set<SocketKind>) -> Fault {
+    let names = kinds.sorted { $0.rawValue < $1.rawValue }.map(name).joined(separator: " and ")
+    return Fault("ProtocolConflict", "port \(port) is claimed for \(kinds.count == 2 ? "both " : "")\(names)")
+  }
+
+  private static func name(of kind: SocketKind) -> String {
+    switch kind {
+    case .http: "HTTP"
+    case .https: "HTTPS"
+    case .tcp: "TCP"
+    case .udp: "UDP"
+    }
   }
 }

@@ -98,8 +98,9 @@ struct ListenerNode: Sendable {
   var redirectsToHTTPS = false
   var attachedRoutes = 0
 
-  /// Whether its socket can answer: HTTPS needs a certificate.
-  var canServe: Bool { !slots.isEmpty && (kind == .http || !certificates.isEmpty) }
+  /// Whether its socket can answer: TLS that ends here needs a certificate.
+  var canServe: Bool { !slots.isEmpty && (!terminatesTLS || !certificates.isEmpty) }
+  var terminatesTLS: Bool { kind == .https && proto != .tlsPassthrough }
 }
 
 enum AllowedNamespaces: Sendable, Hashable {

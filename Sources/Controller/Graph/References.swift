@@ -6,6 +6,8 @@ struct References {
   let store: ResourceStore
   let options: ControllerOptions
   private let grants: [String: [ReferenceGrant]]
+  /// What the ports of Services say about their protocol is nothing to us.
+  var ignoresProtocols = false
 
   init(store: ResourceStore, options: ControllerOptions) {
     self.store = store
@@ -99,6 +101,7 @@ struct References {
   private func proto(_ appProtocol: String?, _ name: ServiceName, _ port: Int) throws(Fault)
     -> BackendProtocol
   {
+    if ignoresProtocols { return .automatic }
     switch appProtocol?.lowercased() {
     case nil, "", "http", "tcp": return .automatic
     case "kubernetes.io/h2c", "grpc", "h2c", "http2": return .h2c

@@ -33,7 +33,8 @@ struct RouteAttachment {
   /// one gets it.
   mutating func attachAll(memory: inout BuildMemory, builder: inout ModelBuilder) {
     let drafts = RouteDrafts(references: references)
-    let objects = (references.store.all(.httpRoute) + references.store.all(.grpcRoute))
+    let kinds: [ResourceKind] = [.httpRoute, .grpcRoute, .tlsRoute, .tcpRoute]
+    let objects = kinds.flatMap { references.store.all($0) }
       .map { (object: $0, identity: ObjectIdentity($0)) }
       .sorted { $0.identity.seniority < $1.identity.seniority }
     for (object, identity) in objects {
@@ -46,7 +47,15 @@ struct RouteAttachment {
         var draft = drafts.draft(route, identity, &builder)
         draft.notices = Notice.fields(of: object)
         attach(draft, &memory, &builder)
-      case .httpRoute, .grpcRoute:
+      case .tlsRoute(let route) where concernsUs(route.parentRefs, identity):
+        var draft = drafts.draft(route, identity, &builder)
+        draft.notices = Notice.fields(of: object)
+        attach(draft, &memory, &builder)
+      case .tcpRoute(let route) where concernsUs(route.parentRefs, identity):
+        var draft = drafts.draft(route, identity, &builder)
+        draft.notices = Notice.fields(of: object)
+        attach(draft, &memory, &builder)
+      case .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute:
         // No parent is ours; an entry that we once wrote is taken back.
         nodes.append(RouteNode(object: identity, parents: []))
       default: break
@@ -207,7 +216,9 @@ struct RouteAttachment {
       throw Fault(
         "NoMatchingListenerHostname", "its hostname \(slot.hostname) has nothing in common with \(names)")
     }
-    let other: ResourceKind = key.kind == .httpRoute ? .grpcRoute : .httpRoute
+    // Below HTTP the older of two routes has what both want.
+    let other: ResourceKind? = key.kind == .httpRoute ? .grpcRoute : key.kind == .grpcRoute ? .httpRoute : nil
+    guard let other else { return (slot, hosts) }
     for taken in served[slot]?.hostsByKind[other] ?? [] {
       if let host = hosts.keys.sorted(by: Hostname.inOrder).first(where: { $0.intersection(taken) != nil }) {
         throw Fault(

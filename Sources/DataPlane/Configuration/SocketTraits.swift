@@ -19,6 +19,8 @@ struct SocketTraits {
   var expectsProxyHeader = false
   /// There is a listener that serves bytes out of TLS that ends here.
   var servesDecryptedBytes = false
+  /// Not every listener behind TLS serves requests.
+  var isMixed: Bool { opening == .clientHello || servesDecryptedBytes }
 }
 
 extension SocketTraits {

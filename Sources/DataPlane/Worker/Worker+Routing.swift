@@ -63,6 +63,13 @@ extension Worker where Engine: ~Copyable {
   /// So is one that was not asked, or not in the same way, for a certificate that the host's listener wants to see: be
   /// it that it sent no name, or that the listener wants it only since a moment ago.
   private func isMisdirected(_ stream: Int32, _ socket: Int32, _ answer: RouteAnswer, host: Bytes) -> Bool {
+    let image = cells[currentCell][].view.image
+    // Behind a name that bytes are served under there is nobody who expects a request.
+    if cells[currentCell][].view.traits(socket: socket).isMixed, answer.listener >= 0,
+      image.listener(Int(answer.listener)).proto != .http
+    {
+      return true
+    }
     let s = streams[stream]
     let connection = connections[s[].downstream]
     guard let tls = connection[].tls else { return false }
@@ -73,7 +80,6 @@ extension Worker where Engine: ~Copyable {
     }
     let name = tls.serverName
     if name.isEmpty || name.equalsIgnoringCase(host) { return false }
-    let image = cells[currentCell][].view.image
     let chosen = image.listener(socket: Int(socket), host: name)
     if chosen < 0 || chosen == answer.listener { return false }
     // The hosts of one Istio server are listeners of one name.

@@ -124,7 +124,7 @@ func readConditions(_ reader: inout ObjectReader) -> [Condition] {
   reader.list("conditions") { Condition(&$0) } ?? []
 }
 
-/// What HTTPRoute and GRPCRoute share.
+/// What routes of every kind share.
 public struct CommonRouteFields: Hashable, Sendable {
   public enum DefaultGateways: String, CaseIterable, Sendable {
     case all = "All"
@@ -132,12 +132,19 @@ public struct CommonRouteFields: Hashable, Sendable {
   }
 
   public var parentRefs: [ParentReference]
+  /// Of a TCPRoute: none.
   public var hostnames: [String]
   public var useDefaultGateways: DefaultGateways?
 
-  init(_ reader: inout ObjectReader) {
+  /// `count`: how many hostnames there may be; nil: there is no such field.
+  init(_ reader: inout ObjectReader, hostnames count: ClosedRange<Int>? = 0...16) {
     parentRefs = reader.list("parentRefs", count: 0...32) { ParentReference(&$0) } ?? []
-    hostnames = reader.strings("hostnames", count: 0...16, .hostname) ?? []
+    switch count {
+    case nil: hostnames = []
+    case let count? where count.lowerBound > 0:
+      hostnames = reader.requiredStrings("hostnames", count: count, .hostname)
+    case let count?: hostnames = reader.strings("hostnames", count: count, .hostname) ?? []
+    }
     useDefaultGateways = reader.choice("useDefaultGateways")
     checkParents(reader)
   }

@@ -1,0 +1,62 @@
+import GatewayAPI
+import RoutingTable
+
+/// TLSRoute and TCPRoute → drafts. Their rules ask nothing of a connection.
+extension RouteDrafts {
+  func draft(_ route: TLSRoute, _ object: ObjectIdentity, _ builder: inout ModelBuilder) -> RouteDraft {
+    RouteDraft(
+      object: object, parentRefs: route.parentRefs, hostnames: route.hostnames.map(Hostname.init),
+      rules: rules(route.rules, of: object, at: RulePlaces(route.metadata, route.origin), &builder))
+  }
+
+  func draft(_ route: TCPRoute, _ object: ObjectIdentity, _ builder: inout ModelBuilder) -> RouteDraft {
+    RouteDraft(
+      object: object, parentRefs: route.parentRefs, hostnames: [],
+      rules: rules(route.rules, of: object, at: RulePlaces(route.metadata, route.origin), &builder))
+  }
+
+  private func rules(
+    _ rules: [Layer4RouteRule], of object: ObjectIdentity, at places: RulePlaces, _ builder: inout ModelBuilder
+  ) -> [RuleDraft] {
+    rules.enumerated().map { index, rule in
+      var draft = RuleDraft(
+        source: RuleSource(
+          provenance: "\(object.key) rule \(index)\(places.text(index, rule.position))", action: .forward([])),
+        matches: [MatchDraft(weights: [], entry: EntrySource(rule: 0))])
+      var shares: [WeightedBackend] = []
+      for (number, item) in rule.backendRefs.enumerated() {
+        var share = WeightedBackend(backend: nil, weight: UInt32(clamping: item.weight))
+        do throws(Fault) {
+          share.backend = builder.intern(try references.plainBackend(item.backend, from: object.key))
+        } catch {
+          draft.referenceFaults.append(error.at("rules[\(index)].backendRefs[\(number)]"))
+        }
+        shares.append(share)
+      }
+      draft.source.action = .forward(shares)
+      return draft
+    }
+  }
+}
+
+extension References {
+  /// A backend for bytes: whatever protocol its port names is between it and the client.
+  func plainBackend(_ reference: BackendObjectReference, from route: ResourceKey) throws(Fault) -> ModelBackend {
+    try asBytes { (references) throws(Fault) in try references.backend(reference, from: route) }
+  }
+
+  func plainBackend(_ name: ServiceName, port: Int?) throws(Fault) -> ModelBackend {
+    try asBytes { (references) throws(Fault) in try references.backend(name, port: port) }
+  }
+
+  private func asBytes(_ find: (References) throws(Fault) -> ModelBackend) throws(Fault) -> ModelBackend {
+    var references = self
+    references.ignoresProtocols = true
+    var backend = try find(references)
+    // Not the one that requests go to by a protocol of their own, or over TLS of ours.
+    backend.id += "/tcp"
+    backend.proto = .automatic
+    backend.tls = nil
+    return backend
+  }
+}

@@ -1,0 +1,96 @@
+"""Below HTTP: objects, and a backend that talks in bytes."""
+
+import socket
+import threading
+
+from .objects import GATEWAY_API, http_listener, meta, to
+
+
+def tcp_listener(name="tcp", port=81):
+    return {"name": name, "port": port, "protocol": "TCP"}
+
+
+def tls_listener(name, hostname, secret=None, port=443):
+    """Passes TLS through, or terminates it with a certificate."""
+    tls = {"mode": "Terminate", "certificateRefs": [{"name": secret}]} if secret else {"mode": "Passthrough"}
+    return {**http_listener(name, port, hostname), "protocol": "TLS", "tls": tls}
+
+
+def tcp_route(name, backends, section, gateway_name="edge"):
+    return {
+        "apiVersion": GATEWAY_API, "kind": "TCPRoute", "metadata": meta(name),
+        "spec": {
+            "parentRefs": [{"name": gateway_name, "sectionName": section}],
+            "rules": [{"backendRefs": [item if isinstance(item, dict) else to(item) for item in backends]}]}}
+
+
+def tls_route(name, hosts, backends, gateway_name="edge"):
+    route = tcp_route(name, backends, None, gateway_name)
+    route["kind"] = "TLSRoute"
+    route["spec"]["parentRefs"] = [{"name": gateway_name}]
+    route["spec"]["hostnames"] = hosts
+    return route
+
+
+class BytesBackend:
+    """Gives each connection to a function on a thread of its own."""
+
+    def __init__(self, serve, address):
+        self.serve = serve
+        self.listener = socket.create_server((address, 0), backlog=128)
+        self.port = self.listener.getsockname()[1]
+        self.count = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.count += 1
+            threading.Thread(target=self._run, args=(connection,), daemon=True).start()
+
+    def _run(self, connection):
+        with connection:
+            connection.settimeout(20)
+            try:
+                self.serve(connection)
+            except OSError:
+                pass
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+def echo(connection):
+    """Sends back what comes, until the end, and then ends too."""
+    while data := connection.recv(1 << 18):
+        connection.sendall(data)
+    connection.shutdown(socket.SHUT_WR)
+
+
+def say(word):
+    """Says a word at once and echoes what comes."""
+    def serve(connection):
+        connection.sendall(word.encode() + b"\n")
+        echo(connection)
+    return serve
+
+
+def receive_all(connection):
+    parts = []
+    while data := connection.recv(1 << 18):
+        parts.append(data)
+    return b"".join(parts)
+
+
+def receive_until(connection, end):
+    text = b""
+    while not text.endswith(end):
+        data = connection.recv(4096)
+        if not data:
+            break
+        text += data
+    return text
