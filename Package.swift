@@ -45,6 +45,7 @@ let shims: [Target] = [
   .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
   .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
   .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+  .target(name: "CDatagram", cSettings: [.define("_GNU_SOURCE")]),
   .systemLibrary(name: "CSandbox"),
   .target(name: "CRE2", linkerSettings: [.linkedLibrary("re2")]),
 ]
@@ -58,7 +59,7 @@ let shared: [Target] = [
 
 // The data plane: bytes or events in, actions out; sockets only in SystemIO and DataPlane.
 let dataPlane: [Target] = [
-  library("SystemIO", ["CLinux"]),
+  library("SystemIO", ["CLinux", "CDatagram"]),
   library("IdleMemory", ["CLinux"]),
   library("HTTP1", ["HTTPSemantics", "CLinux"]),
   library("HTTP2", ["HTTPSemantics", "IdleMemory", "CNghttp2"]),

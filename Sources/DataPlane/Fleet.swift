@@ -1,6 +1,7 @@
 import CLinux
 import ControlProtocol
 import Glibc
+import RoutingTable
 import Synchronization
 import SystemIO
 import TLS
@@ -123,7 +124,10 @@ final class Fleet: FleetControl {
     var descriptors: [Int32] = []
     do throws(SystemError) {
       for _ in 0..<options.workers {
-        descriptors.append(try ListeningSocket.open(address: socket.address, port: socket.bindPort))
+        descriptors.append(
+          socket.kind == .udp
+            ? try DatagramSocket.open(address: socket.address, port: socket.bindPort)
+            : try ListeningSocket.open(address: socket.address, port: socket.bindPort))
       }
     } catch {
       for descriptor in descriptors { close(descriptor) }
@@ -132,7 +136,7 @@ final class Fleet: FleetControl {
       status.reason = error.description
     }
     for (index, descriptor) in descriptors.enumerated() {
-      added[index].append(ListenerSocket(slot: socket.slot, descriptor: descriptor))
+      added[index].append(ListenerSocket(slot: socket.slot, descriptor: descriptor, isDatagram: socket.kind == .udp))
     }
     listening[socket.slot] = Listening(status: status, isOpen: !descriptors.isEmpty)
   }
@@ -154,11 +158,11 @@ final class Fleet: FleetControl {
   // MARK: Connections
 
   func hasListener(port: UInt16) -> Bool {
-    current?.sockets.contains { $0.port == port } ?? false
+    current?.sockets.contains { $0.port == port && $0.kind != .udp } ?? false
   }
 
   func handOver(_ descriptor: Int32, port: UInt16) -> Bool {
-    guard let socket = current?.sockets.first(where: { $0.port == port }) else { return false }
+    guard let socket = current?.sockets.first(where: { $0.port == port && $0.kind != .udp }) else { return false }
     let flags = fcntl(descriptor, F_GETFL)
     guard flags >= 0, fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0 else { return false }
     nextWorker = (nextWorker + 1) % options.workers

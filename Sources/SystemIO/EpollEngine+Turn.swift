@@ -66,7 +66,7 @@ extension EpollEngine {
         reserve.refill()
         unsafe slots[Int(index)].flags.insert(.readable)
         enqueue(index)
-      case .free, .stream, .wake: break
+      case .free, .stream, .wake, .watched: break
       }
     }
   }
@@ -91,7 +91,7 @@ extension EpollEngine {
         if error != 0 { breakConnection(index, error) }
       }
       if flags.contains([.readable, .receiving]) || flags.contains(.writable) { enqueue(index) }
-    case .listener, .closing, .wake: enqueue(index)
+    case .listener, .closing, .wake, .watched: enqueue(index)
     case .free: break
     }
   }
@@ -110,6 +110,7 @@ extension EpollEngine {
         case .listener: stepListener(current, &event)
         case .closing: stepClosing(current)
         case .wake: stepWake(&event)
+        case .watched: stepWatched(current, &event)
         case .free: false
         }
       if gaveEvent { return true }
@@ -139,6 +140,14 @@ extension EpollEngine {
     event.error = error
     event.socket = Socket(index: index, generation: unsafe slots[Int(index)].generation)
     event.count = 0
+  }
+
+  private func stepWatched(_ index: Int32, _ event: inout IOEvent) -> Bool {
+    let slot = unsafe slots + Int(index)
+    guard unsafe slot.pointee.flags.contains(.readable) else { return false }
+    unsafe slot.pointee.flags.remove(.readable)
+    fill(&event, .readable, index)
+    return true
   }
 
   private func stepWake(_ event: inout IOEvent) -> Bool {

@@ -86,6 +86,9 @@ internal import Glibc
   /// An event descriptor can always be written to; to hear that would end a wait for nothing.
   static let wakeMask = EPOLLIN.rawValue | EPOLLET.rawValue
 
+  /// By level: who is told of datagrams may leave some for the next turn.
+  static let watchMask = EPOLLIN.rawValue
+
   /// What an event carries back.
   static func data(_ descriptor: Int32, _ generation: UInt32) -> UInt64 {
     UInt64(UInt32(bitPattern: descriptor)) | UInt64(generation) << 32
@@ -117,7 +120,9 @@ internal import Glibc
   // MARK: Descriptors in and out
 
   /// Takes a free slot and adds the descriptor to epoll; an errno, or 0.
-  private mutating func register(_ descriptor: Int32, _ kind: EpollSlot.Kind) -> Int32 {
+  private mutating func register(
+    _ descriptor: Int32, _ kind: EpollSlot.Kind, mask: UInt32 = EpollEngine.mask
+  ) -> Int32 {
     precondition(descriptor >= 0)
     guard Int(descriptor) < slotLimit else { return EMFILE }
     // SAFETY: the number is below the limit.
@@ -125,7 +130,7 @@ internal import Glibc
     precondition(unsafe slot.pointee.kind == .free, "descriptor is registered already")
     unsafe slot.pointee.generation &+= 1
     let data = Self.data(descriptor, unsafe slot.pointee.generation)
-    if clinux_epoll_add(epoll, descriptor, Self.mask, data) != 0 { return clinux_errno() }
+    if clinux_epoll_add(epoll, descriptor, mask, data) != 0 { return clinux_errno() }
     unsafe slot.pointee.begin(kind)
     if descriptor > highest { highest = descriptor }
     return 0
@@ -173,6 +178,15 @@ internal import Glibc
 
   public mutating func adopt(_ descriptor: Int32) -> Socket? {
     register(descriptor, .stream) == 0 ? handle(descriptor) : nil
+  }
+
+  public mutating func watch(_ descriptor: Int32) -> Socket? {
+    register(descriptor, .watched, mask: Self.watchMask) == 0 ? handle(descriptor) : nil
+  }
+
+  public mutating func closeWatched(_ socket: Socket) {
+    guard unsafe slot(of: socket, .watched) != nil else { return }
+    release(socket.index)
   }
 
   public mutating func connect(to address: SocketAddress) throws(SystemError) -> Socket {

@@ -6,6 +6,8 @@
     /// Let go of by its owner; the engine drains and closes it.
     case closing
     case wake
+    /// Of datagrams: its owner receives.
+    case watched
   }
 
   /// Bytes that the kernel had no room for.

@@ -45,6 +45,13 @@ public protocol IOEngine: ~Copyable {
   /// Closes a descriptor of an `accepted` event that was not adopted.
   mutating func refuse(_ descriptor: Int32)
 
+  /// Takes over a non-blocking datagram socket: `readable` comes in each turn in which something waits there. The owner
+  /// receives by `DatagramBatch` and sends by `Socket.send(datagram:)`. Nil: as `adopt`.
+  mutating func watch(_ descriptor: Int32) -> Socket?
+
+  /// Closes what was watched.
+  mutating func closeWatched(_ socket: Socket)
+
   /// Begins to connect. The result comes as `connected` or `failed`, also when the kernel knows
   /// it at once; only a lack of descriptors or memory is thrown. Bytes may be sent right away and
   /// are kept until the connection stands.

@@ -34,6 +34,8 @@ public enum IOEventKind: UInt8, Sendable {
   case sendFailed
   /// The connection is dead (`error`); all bytes were delivered. The owner closes the socket.
   case failed
+  /// Datagrams wait at a socket that is watched, or the network reported an error about one.
+  case readable
   /// Another thread wrote to `wakeDescriptor`.
   case woken
 }

@@ -82,6 +82,17 @@ internal import Glibc
     (try? System.localAddress(of: descriptor)) ?? SocketAddress()
   }
 
+  /// The other way: an IPv4 peer as a dual-stack socket names it.
+  @inlinable public var mapped: SocketAddress {
+    guard family == 2 else { return self }
+    var six = SocketAddress()
+    six.family = 10
+    six.portBytes = portBytes
+    six.word4 = UInt32(0xffff).bigEndian
+    six.word5 = word1
+    return six
+  }
+
   /// Most bytes that `format` writes.
   public static let maximumTextLength = 46
 

@@ -40,7 +40,7 @@ extension UringEngine {
         reserve.refill()
         unsafe slots[Int(index)].flags.remove(.resting)
         change(index)
-      case .free, .stream, .arriving: break
+      case .free, .stream, .arriving, .watched: break
       }
     }
   }
@@ -73,6 +73,11 @@ extension UringEngine {
     let flags = unsafe slot.pointee.flags
     switch unsafe slot.pointee.kind {
     case .free, .arriving: return
+    case .watched:
+      // Asked anew in each turn, it sees what its owner has left.
+      if flags.contains(.readableArmed) { return }
+      push(.poll(index, POLLIN, repeats: false, tag(.readable, index)).byFile(isRegistered(index)))
+      unsafe slot.pointee.flags.insert(.readableArmed)
     case .listener:
       if !flags.isDisjoint(with: [.acceptArmed, .resting, .roomArmed]) { return }
       if flags.contains(.exhausted) {
@@ -337,6 +342,11 @@ extension UringEngine {
     switch unsafe slots[Int(index)].kind {
     case .stream: return stepStream(index, &event)
     case .arriving: return arrive(index, &event)
+    case .watched:
+      guard unsafe slots[Int(index)].flags.contains(.readable) else { return false }
+      unsafe slots[Int(index)].flags.remove(.readable)
+      fill(&event, .readable, index)
+      return true
     case .closing:
       if unsafe slots[Int(index)].error != 0 { release(index) }
       return false

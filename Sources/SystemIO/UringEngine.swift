@@ -307,6 +307,15 @@ internal import Glibc
     register(descriptor, .stream) ? handle(descriptor) : nil
   }
 
+  public mutating func watch(_ descriptor: Int32) -> Socket? {
+    register(descriptor, .watched) ? handle(descriptor) : nil
+  }
+
+  public mutating func closeWatched(_ socket: Socket) {
+    guard unsafe slot(of: socket, .watched) != nil else { return }
+    release(socket.index)
+  }
+
   public mutating func connect(to address: SocketAddress) throws(SystemError) -> Socket {
     let descriptor = try System.streamSocket(family: Int32(address.family), about: address)
     guard register(descriptor, .stream) else {

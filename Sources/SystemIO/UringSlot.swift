@@ -7,6 +7,8 @@
     case closing
     /// Taken in by a listener that had its share of the turn; given out in the next one.
     case arriving
+    /// Of datagrams: its owner receives.
+    case watched
   }
 
   /// Bytes that the kernel had no room for.

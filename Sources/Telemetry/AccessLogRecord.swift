@@ -55,6 +55,8 @@ public struct AccessLogRecord {
     case http1, http10, http2, webSocket
     /// A connection carried as bytes: clear text or decrypted by us, and TLS that we did not look into.
     case tcp, tlsPassthrough
+    /// A session.
+    case udp
   }
 
   /// Writes one JSON object and a line feed at `output`. Returns its length, or 0 when `capacity` bytes
@@ -78,13 +80,14 @@ public struct AccessLogRecord {
     case .webSocket: line.literal("\"WebSocket\"")
     case .tcp: line.literal("\"TCP\"")
     case .tlsPassthrough: line.literal("\"TLS\"")
+    case .udp: line.literal("\"UDP\"")
     }
     if isTLS { line.literal(",\"tls\":true") }
     line.text(",\"method\":", method)
     line.text(",\"scheme\":", scheme)
     line.text(",\"authority\":", authority)
     line.text(",\"path\":", target)
-    if requestProtocol != .tcp && requestProtocol != .tlsPassthrough {
+    if requestProtocol.rawValue < RequestProtocol.tcp.rawValue {
       line.literal(",\"status\":")
       line.number(UInt64(max(status, 0)))
     }

@@ -8,6 +8,7 @@ public enum Counter: UInt8, CaseIterable, Sendable {
   case downstreamBytesReceived, downstreamBytesSent
   // Below HTTP.
   case tcpConnections, tcpConnectionsActive
+  case udpSessions, udpSessionsActive, udpDatagramsReceived, udpDatagramsSent, udpDatagramsDropped
   case proxyHeaders, proxyHeadersRefused, proxyPeersRefused, serverNamesUnknown
   // Requests and responses.
   case requestsHTTP1, requestsHTTP2, requestsGRPC, requestsGRPCWeb, requestsActive
@@ -67,6 +68,8 @@ extension Counter {
       .acceptFailures, .tlsHandshakes, .tlsHandshakeFailures, .tlsResumptions, .tlsRenegotiations,
       .tlsClientsRefused, .downstreamBytesReceived, .downstreamBytesSent:
       connectionDescription
+    case .udpSessions, .udpSessionsActive, .udpDatagramsReceived, .udpDatagramsSent, .udpDatagramsDropped:
+      datagramDescription
     case .tcpConnections, .tcpConnectionsActive, .proxyHeaders, .proxyHeadersRefused, .proxyPeersRefused,
       .serverNamesUnknown:
       layer4Description
@@ -118,6 +121,19 @@ extension Counter {
       return Self.total("sluice_downstream_bytes_total", "direction=\"received\"", bytes)
     default:
       return Self.total("sluice_downstream_bytes_total", "direction=\"sent\"", bytes)
+    }
+  }
+
+  private var datagramDescription: Description {
+    let datagrams: StaticString = "UDP datagrams, by what became of them."
+    switch self {
+    case .udpSessions: return Self.total("sluice_udp_sessions_total", "", "UDP sessions opened.")
+    case .udpSessionsActive: return Self.gauge("sluice_udp_sessions_active", "", "UDP sessions that are open.")
+    case .udpDatagramsReceived:
+      return Self.total("sluice_udp_datagrams_total", "direction=\"from_clients\"", datagrams)
+    case .udpDatagramsSent:
+      return Self.total("sluice_udp_datagrams_total", "direction=\"to_clients\"", datagrams)
+    default: return Self.total("sluice_udp_datagrams_total", "direction=\"dropped\"", datagrams)
     }
   }
 

@@ -6,6 +6,7 @@ public enum Limit: UInt8, CaseIterable, Sendable {
   case maxConnections, maxConnectionsPerWorker, maxConnectionsPerClient, maxHandshakes
   case tlsHandshakeTimeout, tlsTicketKeyInterval, maxKeyUpdates
   case requestHeadTimeout, idleTimeout, requestBodyIdleTimeout, writeStallTimeout
+  case udpSessionIdleTimeout, maxUDPSessions
   case tcpIdleTimeout, maxProxyHeaderBytes, maxClientHelloBytes
   // Heads and bodies.
   case maxRequestLineBytes, maxHeadBytes, maxHeaderFields, maxTrailerBytes, maxChunkExtensionBytes
@@ -78,7 +79,8 @@ extension Limit {
       .tlsHandshakeTimeout, .tlsTicketKeyInterval, .maxKeyUpdates, .requestHeadTimeout, .idleTimeout,
       .requestBodyIdleTimeout, .writeStallTimeout:
       connectionDefinition
-    case .tcpIdleTimeout, .maxProxyHeaderBytes, .maxClientHelloBytes: layer4Definition
+    case .tcpIdleTimeout, .udpSessionIdleTimeout, .maxUDPSessions, .maxProxyHeaderBytes, .maxClientHelloBytes:
+      layer4Definition
     case .maxRequestLineBytes, .maxHeadBytes, .maxHeaderFields, .maxTrailerBytes,
       .maxChunkExtensionBytes, .maxRequestBodyBytes, .bufferHighWater, .bufferLowWater:
       messageDefinition
@@ -135,6 +137,10 @@ extension Limit {
     switch self {
     case .tcpIdleTimeout:
       Self.time("tcp-idle-timeout", "a TCP or TLS passthrough connection without a byte either way", from: 1)
+    case .udpSessionIdleTimeout:
+      Self.time("udp-session-idle-timeout", "a UDP session without a datagram either way", from: 1)
+    case .maxUDPSessions:
+      Self.count("max-udp-sessions", 1...1_000_000, "UDP sessions of one worker: datagrams of new clients are dropped")
     case .maxProxyHeaderBytes:
       Self.bytes("max-proxy-header-bytes", 232...65_551, "PROXY protocol header of version 2 with its extensions")
     default:

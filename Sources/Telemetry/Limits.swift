@@ -15,6 +15,8 @@ public struct Limits: Sendable, Equatable {
   public var writeStallTimeout = 300_000
 
   public var tcpIdleTimeout = 3_600_000
+  public var udpSessionIdleTimeout = 60_000
+  public var maxUDPSessions = 10_000
   public var maxProxyHeaderBytes = 4096
   public var maxClientHelloBytes = 16 * 1024
 
@@ -87,6 +89,8 @@ public struct Limits: Sendable, Equatable {
     case .requestBodyIdleTimeout: \.requestBodyIdleTimeout
     case .writeStallTimeout: \.writeStallTimeout
     case .tcpIdleTimeout: \.tcpIdleTimeout
+    case .udpSessionIdleTimeout: \.udpSessionIdleTimeout
+    case .maxUDPSessions: \.maxUDPSessions
     case .maxProxyHeaderBytes: \.maxProxyHeaderBytes
     case .maxClientHelloBytes: \.maxClientHelloBytes
     case .maxRequestLineBytes: \.maxRequestLineBytes

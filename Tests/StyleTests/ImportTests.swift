@@ -8,7 +8,7 @@ import Testing
     "RoutingTable": ["HTTPSemantics", "CRE2"],
     "ControlProtocol": ["CLinux"],
     // The data plane.
-    "SystemIO": ["CLinux", "Glibc"],
+    "SystemIO": ["CDatagram", "CLinux", "Glibc"],
     "HTTP1": ["HTTPSemantics", "CLinux"],
     "IdleMemory": ["CLinux"],
     "HTTP2": ["HTTPSemantics", "IdleMemory", "CNghttp2"],
@@ -53,7 +53,7 @@ import Testing
   ]
 
   /// C targets hold no Swift file.
-  static let shims: Set<String> = ["CLinux", "CNghttp2", "COpenSSL", "CRE2", "CSandbox", "CYAML"]
+  static let shims: Set<String> = ["CDatagram", "CLinux", "CNghttp2", "COpenSSL", "CRE2", "CSandbox", "CYAML"]
 
   @Test func everyTargetImportsOnlyWhatItsRowAllows() throws {
     for file in try SourceTree.files(below: "Sources") {

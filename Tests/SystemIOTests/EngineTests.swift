@@ -25,6 +25,7 @@ extension EngineSuite where Engine: ~Copyable {
       "sharesATurnFairly": { try $0.sharesATurnFairly() },
       "closesWhenDrained": { try $0.closesWhenDrained() },
       "boundsTheTimeOfClosing": { try $0.boundsTheTimeOfClosing() },
+      "watchesDatagrams": { try $0.watchesDatagrams() },
     ]
   }
 

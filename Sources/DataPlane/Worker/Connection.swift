@@ -26,6 +26,9 @@ struct Connection {
     case listener
     case downstream
     case upstream
+    /// UDP: see `Worker+UDP`.
+    case datagramListener
+    case datagramSession
   }
 
   enum Phase: UInt8 {

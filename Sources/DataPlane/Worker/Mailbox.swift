@@ -24,6 +24,7 @@ enum Command {
 struct ListenerSocket {
   var slot: Int16
   var descriptor: Int32
+  var isDatagram = false
 }
 
 /// The only thing that the control thread and a worker share besides counters and configurations.

@@ -49,6 +49,8 @@ struct Stream {
     static let layer4 = Flags(rawValue: 1 << 23)
     /// The same, and the bytes are TLS between client and backend.
     static let passthrough = Flags(rawValue: 1 << 24)
+    /// A UDP session.
+    static let datagrams = Flags(rawValue: 1 << 31)
   }
 
   /// How a body is delimited on the way out.

@@ -9,6 +9,10 @@ import Upstream
 /// Listeners, and the first and the last moment of a connection.
 extension Worker where Engine: ~Copyable {
   mutating func listen(_ listener: ListenerSocket) {
+    if listener.isDatagram {
+      listenDatagrams(listener)
+      return
+    }
     let handle = engine.listen(on: listener.descriptor)
     var connection = Connection()
     connection.role = .listener
@@ -36,6 +40,10 @@ extension Worker where Engine: ~Copyable {
           connection[].socketSlot = -1
         } else if connection[].role == .downstream {
           drainConnection(index)
+        } else if connection[].role == .datagramSession {
+          closeSession(index)
+        } else if connection[].role == .datagramListener {
+          closeDatagramListener(index)
         }
       }
       index += 1

@@ -65,7 +65,8 @@ extension Worker where Engine: ~Copyable {
     record.startNanoseconds = wall &- age
     record.durationMicroseconds = age / 1000
     if s[].flags.contains(.layer4) {
-      record.requestProtocol = s[].flags.contains(.passthrough) ? .tlsPassthrough : .tcp
+      record.requestProtocol =
+        s[].flags.contains(.datagrams) ? .udp : s[].flags.contains(.passthrough) ? .tlsPassthrough : .tcp
     } else if s[].flags.contains(.downstreamHTTP2) {
       record.requestProtocol = .http2
     } else if s[].flags.contains(.tunnelled) {

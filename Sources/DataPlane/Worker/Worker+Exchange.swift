@@ -34,7 +34,7 @@ extension Worker where Engine: ~Copyable {
     counters.subtract(.requestsActive)
   }
 
-  private mutating func recycleStream(_ stream: Int32) {
+  mutating func recycleStream(_ stream: Int32) {
     let s = streams[stream]
     if s[].flags.contains(.timerArmed) { streamTimers.cancel(stream) }
     releaseStreamCell(stream)
@@ -74,7 +74,7 @@ extension Worker where Engine: ~Copyable {
       counters.subtract(.upgradesActive)
       freeStream(stream)
     } else {
-      counters.subtract(.tcpConnectionsActive)
+      if !streams[stream][].flags.contains(.datagrams) { counters.subtract(.tcpConnectionsActive) }
       recycleStream(stream)
     }
   }

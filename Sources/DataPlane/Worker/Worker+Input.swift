@@ -192,7 +192,7 @@ extension Worker where Engine: ~Copyable {
     switch connection[].role {
     case .downstream: clientEnded(index)
     case .upstream: upstreamEnded(index)
-    case .free, .listener: break
+    case .free, .listener, .datagramListener, .datagramSession: break
     }
   }
 
@@ -242,7 +242,7 @@ extension Worker where Engine: ~Copyable {
       }
     case .listener:
       counters.add(.acceptFailures)
-    case .free:
+    case .free, .datagramListener, .datagramSession:
       break
     }
   }

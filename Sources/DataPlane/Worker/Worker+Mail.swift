@@ -84,6 +84,8 @@ extension Worker where Engine: ~Copyable {
         } else {
           connection[].flags.insert(.draining)
         }
+      } else if connection[].role == .datagramSession, !view.isCurrent(endpoint: endpoint) {
+        closeSession(index)
       }
       index += 1
     }
@@ -103,7 +105,9 @@ extension Worker where Engine: ~Copyable {
         connection[].role = .free
       case .downstream:
         drainConnection(index)
-      case .free, .upstream:
+      case .datagramSession:
+        drainSession(index)
+      case .free, .upstream, .datagramListener:
         break
       }
       index += 1

@@ -97,7 +97,10 @@ extension Worker where Engine: ~Copyable {
     switch connection[].role {
     case .downstream: downstreamTimedOut(index)
     case .upstream: upstreamTimedOut(index)
-    case .free, .listener: break
+    case .datagramSession:
+      if !connection[].flags.contains(.draining) { counters.hit(.udpSessionIdleTimeout) }
+      closeSession(index)
+    case .free, .listener, .datagramListener: break
     }
   }
 

@@ -62,7 +62,7 @@ extension Worker where Engine: ~Copyable {
 
   /// Chooses an endpoint among those of the newest configuration where the backend is still in it.
   @inline(__always)
-  private mutating func pickEndpoint(_ stream: Int32, avoiding: Int32) -> Bool {
+  mutating func pickEndpoint(_ stream: Int32, avoiding: Int32) -> Bool {
     let s = streams[stream]
     guard s[].cell >= 0 else { return false }
     let entry = cells[s[].cell][].view.backend(s[].backend)

@@ -59,6 +59,11 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   let grpcWebText: Scratch
   var logLines: AccessLogBuffer
 
+  /// What came in at a UDP socket; one at a time.
+  var datagrams = DatagramBatch()
+  var datagramSessions: DatagramSessions
+  let sessionDetails: Table<DatagramSession>
+
   let cells: Table<Cell>
   var currentCell: Int32 = -1
   var nowNanoseconds: UInt64 = 0
@@ -127,6 +132,8 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
     grpcWebText = Scratch(capacity: 64 * 1024)
     logLines = AccessLogBuffer(descriptor: accessLog)
     cells = Table(capacity: Self.maximumCells)
+    datagramSessions = DatagramSessions(seed: seed)
+    sessionDetails = Table(capacity: slots)
     if options.debugHTTP2 { unsafe inbox.setDebugLog(writeFrameLine, argument: nil) }
     random = RandomSource(seed: seed)
     updateClock()
@@ -200,6 +207,8 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
       sendFailed(index, error: event.error)
     case .refused:
       hit(.maxConnections, peer: SocketAddress())
+    case .readable:
+      datagramsReadable(index)
     case .woken:
       break
     }
