@@ -29,6 +29,7 @@ let package = Package(
       name: "CLinux", path: "Modules/CLinux",
       cSettings: [.define("_GNU_SOURCE"), .unsafeFlags(instrumentedC)]),
     .systemLibrary(name: "CNghttp2", path: "Modules/CNghttp2", pkgConfig: "libnghttp2"),
+    .systemLibrary(name: "COpenSSL", path: "Modules/COpenSSL", pkgConfig: "openssl"),
     .systemLibrary(name: "CYAML", path: "Modules/CYAML", pkgConfig: "yaml-0.1"),
     .target(
       name: "CRE2", path: "Modules/CRE2", cxxSettings: [.unsafeFlags(instrumentedC)],
@@ -38,13 +39,18 @@ let package = Package(
     module("RoutingTable", ["HTTPSemantics", "CRE2"]),
     module("ControlProtocol", ["CLinux"]),
     module("HTTP1", ["HTTPSemantics", "CLinux"]),
-    module("HTTP2", ["HTTPSemantics", "CNghttp2"]),
+    module("IdleMemory", ["CLinux"]),
+    module("HTTP2", ["HTTPSemantics", "IdleMemory", "CNghttp2"]),
+    module("TLS", ["HTTPSemantics", "IdleMemory", "CLinux", "COpenSSL"]),
+    module("ProxyProtocol", ["HTTPSemantics"]),
+    module("GRPCWeb", ["HTTPSemantics"]),
     module("YAML", ["CYAML"]),
     module("GatewayAPI", ["YAML"]),
     .executableTarget(
       name: "fuzz",
       dependencies: [
-        "CFuzzer", "HTTPSemantics", "RoutingTable", "ControlProtocol", "HTTP1", "HTTP2", "YAML", "GatewayAPI",
+        "CFuzzer", "HTTPSemantics", "RoutingTable", "ControlProtocol", "HTTP1", "HTTP2", "TLS",
+        "ProxyProtocol", "GRPCWeb", "YAML", "GatewayAPI",
       ],
       path: "Targets", swiftSettings: settings,
       linkerSettings: [.unsafeFlags(instrumented + ["-use-ld=lld"])]),

@@ -74,3 +74,51 @@ private func answer(_ session: HTTP2Session, _ inbox: HTTP2Inbox) {
   }
   inbox.reset()
 }
+
+/// A client with three requests under way, one of them with a body. The first byte is the size of the pieces.
+func fuzzClientSession(_ input: Input) -> Int32 {
+  guard input.count > 1, let inbox = HTTP2Inbox.make() else { return 0 }
+  defer { inbox.destroy() }
+  guard let session = HTTP2Session.client(inbox) else { return 0 }
+  defer { session.destroy() }
+  let capacity = 32 * 1024
+  let output = UnsafeMutablePointer<UInt8>.allocate(capacity: capacity)
+  defer { output.deallocate() }
+  for number in 0..<3 as Range<UInt64> {
+    let stream = session.submitRequest(
+      method: Bytes("POST"), scheme: .http, authority: Bytes("a.test"), path: Bytes("/"), fields: inbox.fieldList(),
+      endStream: number > 0, tag: number + 1)
+    check(stream > 0, "no stream for request \(number)")
+  }
+  let bytes = Array(input.array.dropFirst())
+  let piece = Int(input.bytes[0]) * 2 + 1
+  var start = 0
+  while start < bytes.count {
+    while session.drain(into: output, capacity: capacity) > 0 {}
+    let end = min(start + piece, bytes.count)
+    let view = Input(Array(bytes[start..<end]))
+    defer { view.keep() }
+    start = end
+    inbox.setNow(milliseconds: UInt64(start))
+    let result = session.receive(view.start, view.count)
+    noteAnswers(session, inbox)
+    if result != .ok || session.isFinished { break }
+  }
+  while session.drain(into: output, capacity: capacity) > 0 {}
+  return 0
+}
+
+private func noteAnswers(_ session: HTTP2Session, _ inbox: HTTP2Inbox) {
+  for index in 0..<inbox.count {
+    let event = inbox[index]
+    switch event.kind {
+    case .responseHead:
+      let status = event.responseHead.pointee.status
+      check(status >= 200 && status <= 599, "status \(status)")
+    case .data where event.bytes.count > 0: session.consume(event.streamID, event.bytes.count)
+    case .requestHead: check(false, "a client was asked for something")
+    default: break
+    }
+  }
+  inbox.reset()
+}
