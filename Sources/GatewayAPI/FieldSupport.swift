@@ -41,6 +41,7 @@ public enum FieldSupport {
     .grpcRoute: grpcRoute,
     .tlsRoute: ["spec.useDefaultGateways=All"].map(FieldPattern.init),
     .tcpRoute: ["spec.useDefaultGateways=All"].map(FieldPattern.init),
+    .udpRoute: ["spec.useDefaultGateways=All"].map(FieldPattern.init),
     .istioGateway: istioGateway,
     .virtualService: virtualService,
     .service: [
@@ -53,7 +54,6 @@ public enum FieldSupport {
     [
       "spec.addresses", "spec.infrastructure", "spec.defaultScope=All", "spec.tls.backend",
       "spec.allowedListeners.namespaces.from=All|Selector|Same",
-      "spec.listeners[].protocol=UDP",
       "spec.listeners[].tls.options",
     ].map(FieldPattern.init)
 

@@ -22,6 +22,7 @@ public enum Resource: Hashable, Sendable {
   case grpcRoute(GRPCRoute)
   case tlsRoute(TLSRoute)
   case tcpRoute(TCPRoute)
+  case udpRoute(UDPRoute)
   case referenceGrant(ReferenceGrant)
   case istioGateway(IstioGateway)
   case virtualService(VirtualService)
@@ -39,6 +40,7 @@ public enum Resource: Hashable, Sendable {
     case .grpcRoute: .grpcRoute
     case .tlsRoute: .tlsRoute
     case .tcpRoute: .tcpRoute
+    case .udpRoute: .udpRoute
     case .referenceGrant: .referenceGrant
     case .istioGateway: .istioGateway
     case .virtualService: .virtualService
@@ -58,6 +60,7 @@ public enum Resource: Hashable, Sendable {
     case .grpcRoute(let value): value.metadata
     case .tlsRoute(let value): value.metadata
     case .tcpRoute(let value): value.metadata
+    case .udpRoute(let value): value.metadata
     case .referenceGrant(let value): value.metadata
     case .istioGateway(let value): value.metadata
     case .virtualService(let value): value.metadata
@@ -77,6 +80,7 @@ public enum Resource: Hashable, Sendable {
     case .grpcRoute(let value): value.origin
     case .tlsRoute(let value): value.origin
     case .tcpRoute(let value): value.origin
+    case .udpRoute(let value): value.origin
     case .referenceGrant(let value): value.origin
     case .istioGateway(let value): value.origin
     case .virtualService(let value): value.origin
@@ -134,6 +138,7 @@ private func decode(
   case .grpcRoute: .grpcRoute(placed(GRPCRoute(&reader, metadata), \.origin, origin))
   case .tlsRoute: .tlsRoute(placed(TLSRoute(&reader, metadata), \.origin, origin))
   case .tcpRoute: .tcpRoute(placed(TCPRoute(&reader, metadata), \.origin, origin))
+  case .udpRoute: .udpRoute(placed(UDPRoute(&reader, metadata), \.origin, origin))
   case .referenceGrant: .referenceGrant(placed(ReferenceGrant(&reader, metadata), \.origin, origin))
   case .istioGateway: .istioGateway(placed(IstioGateway(&reader, metadata), \.origin, origin))
   case .virtualService: .virtualService(placed(VirtualService(&reader, metadata), \.origin, origin))

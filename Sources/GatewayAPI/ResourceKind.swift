@@ -7,6 +7,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
   case grpcRoute
   case tlsRoute
   case tcpRoute
+  case udpRoute
   case referenceGrant
   case istioGateway
   case virtualService
@@ -25,6 +26,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .grpcRoute: "GRPCRoute"
     case .tlsRoute: "TLSRoute"
     case .tcpRoute: "TCPRoute"
+    case .udpRoute: "UDPRoute"
     case .referenceGrant: "ReferenceGrant"
     case .virtualService: "VirtualService"
     case .service: "Service"
@@ -38,7 +40,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
   /// The API group; empty for the core group.
   public var group: String {
     switch self {
-    case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .referenceGrant:
+    case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute, .referenceGrant:
       "gateway.networking.k8s.io"
     case .istioGateway, .virtualService: "networking.istio.io"
     case .endpointSlice: "discovery.k8s.io"
@@ -52,7 +54,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .gatewayClass, .gateway, .httpRoute, .referenceGrant: ["v1", "v1beta1"]
     case .istioGateway, .virtualService: ["v1", "v1beta1", "v1alpha3"]
     case .tlsRoute: ["v1", "v1alpha3", "v1alpha2"]
-    case .tcpRoute: ["v1", "v1alpha2"]
+    case .tcpRoute, .udpRoute: ["v1", "v1alpha2"]
     case .grpcRoute, .service, .endpointSlice, .secret, .configMap, .namespace: ["v1"]
     }
   }
@@ -66,6 +68,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .grpcRoute: "grpcroutes"
     case .tlsRoute: "tlsroutes"
     case .tcpRoute: "tcproutes"
+    case .udpRoute: "udproutes"
     case .referenceGrant: "referencegrants"
     case .virtualService: "virtualservices"
     case .service: "services"
@@ -88,7 +91,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .service: ["svc"]
     case .configMap: ["cm"]
     case .namespace: ["ns"]
-    case .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .endpointSlice, .secret: []
+    case .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute, .endpointSlice, .secret: []
     }
   }
 
@@ -97,7 +100,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
   /// Whether objects of this kind carry a status that is ours to write.
   public var hasStatus: Bool {
     switch self {
-    case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .istioGateway, .virtualService: true
+    case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute, .istioGateway, .virtualService: true
     case .referenceGrant, .service, .endpointSlice, .secret, .configMap, .namespace: false
     }
   }

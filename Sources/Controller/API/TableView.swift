@@ -76,7 +76,7 @@ struct TableView {
         Column(name: "Programmed") { Self.condition("Programmed", in: $0["status"]?["conditions"]) },
         Column(name: "Servers", priority: 1, value: Self.servers),
       ]
-    case .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute:
+    case .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute:
       [
         Column(name: "Hostnames") { Self.list($0["spec"]?["hostnames"]) },
         Column(name: "Accepted") { Self.parents("Accepted", of: $0) },

@@ -59,6 +59,7 @@ struct GatewayStage {
       case "HTTP": .http
       case "HTTPS", "TLS": .https
       case "TCP": .tcp
+      case "UDP": .udp
       default: nil
       }
     var node = ListenerNode(
@@ -75,11 +76,13 @@ struct GatewayStage {
     switch (listener.protocol, listener.tls?.mode) {
     case ("TLS", .passthrough): node.proto = .tlsPassthrough
     case ("TLS", _), ("TCP", _): node.proto = .tcp
+    case ("UDP", _): node.proto = .udp
     default: break
     }
     guard kind != nil else {
       node.accepted = .no(
-        "UnsupportedProtocol", "protocol \(listener.protocol) is not served yet; HTTP, HTTPS, TLS and TCP are")
+        "UnsupportedProtocol",
+        "protocol \(listener.protocol) is not one that is served; HTTP, HTTPS, TLS, TCP and UDP are")
       return node
     }
     var faults = supportedKinds(listener, &node)
@@ -100,6 +103,7 @@ struct GatewayStage {
       case ("TLS", .tlsPassthrough): [.tlsRoute]
       case ("TLS", _): [.tlsRoute, .tcpRoute]
       case ("TCP", _): [.tcpRoute]
+      case ("UDP", _): [.udpRoute]
       default: [.httpRoute, .grpcRoute]
       }
     let wanted = listener.allowedRoutes.kinds

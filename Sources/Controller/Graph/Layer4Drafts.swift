@@ -1,7 +1,7 @@
 import GatewayAPI
 import RoutingTable
 
-/// TLSRoute and TCPRoute → drafts. Their rules ask nothing of a connection.
+/// TLSRoute, TCPRoute and UDPRoute → drafts. Their rules ask nothing of a connection.
 extension RouteDrafts {
   func draft(_ route: TLSRoute, _ object: ObjectIdentity, _ builder: inout ModelBuilder) -> RouteDraft {
     RouteDraft(
@@ -10,6 +10,12 @@ extension RouteDrafts {
   }
 
   func draft(_ route: TCPRoute, _ object: ObjectIdentity, _ builder: inout ModelBuilder) -> RouteDraft {
+    RouteDraft(
+      object: object, parentRefs: route.parentRefs, hostnames: [],
+      rules: rules(route.rules, of: object, at: RulePlaces(route.metadata, route.origin), &builder))
+  }
+
+  func draft(_ route: UDPRoute, _ object: ObjectIdentity, _ builder: inout ModelBuilder) -> RouteDraft {
     RouteDraft(
       object: object, parentRefs: route.parentRefs, hostnames: [],
       rules: rules(route.rules, of: object, at: RulePlaces(route.metadata, route.origin), &builder))

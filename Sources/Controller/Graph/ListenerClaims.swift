@@ -47,6 +47,14 @@ struct ClaimCourt {
 
   func settle(_ claims: [ListenerClaim]) -> [ListenerClaim.ID: ClaimOutcome] {
     var outcomes: [ListenerClaim.ID: ClaimOutcome] = [:]
+    // A port of TCP and the same of UDP have nothing to do with each other.
+    for isDatagram in [false, true] {
+      settle(claims.filter { ($0.kind == .udp) == isDatagram }, &outcomes)
+    }
+    return outcomes
+  }
+
+  private func settle(_ claims: [ListenerClaim], _ outcomes: inout [ListenerClaim.ID: ClaimOutcome]) {
     var boundBy: [UInt16: UInt16] = [:]
     for (port, rivals) in Dictionary(grouping: claims, by: \.port).sorted(by: { $0.key < $1.key }) {
       let bindPort = portMap[port] ?? port
@@ -60,7 +68,6 @@ struct ClaimCourt {
       boundBy[bindPort] = port
       settlePort(rivals.sorted(by: Self.inOrder), &outcomes)
     }
-    return outcomes
   }
 
   private static func inOrder(_ left: ListenerClaim, _ right: ListenerClaim) -> Bool {

@@ -86,5 +86,7 @@ extension ListenerNode {
     } catch {
       if accepted.holds { accepted = .no(error.reason, error.message) }
     }
+    // Said for all listeners, it is not meant for one of datagrams, which have no connections that begin.
+    if kind == .udp { options.proxyProtocol = nil }
   }
 }

@@ -47,8 +47,8 @@ struct ModelBuilder {
   func model(_ slots: [ListenerSlot: SlotService]) -> RoutingModel {
     var model = RoutingModel(
       rules: rules, backends: backends, certificates: certificates, trustBundles: trustBundles)
-    let byPort = Dictionary(grouping: slots.keys, by: \.port)
-    for (port, slotsOfPort) in byPort.sorted(by: { $0.key < $1.key }) {
+    let byPort = Dictionary(grouping: slots.keys) { Int($0.port) << 1 | ($0.kind == .udp ? 1 : 0) }
+    for (_, slotsOfPort) in byPort.sorted(by: { $0.key < $1.key }) {
       let ordered = slotsOfPort.sorted { Hostname.inOrder($0.hostname, $1.hostname) }
       var names = TLSNames()
       for slot in ordered { names.reserve(slot.hostname) }
@@ -63,7 +63,7 @@ struct ModelBuilder {
       }
       model.sockets.append(
         ModelSocket(
-          port: port, kind: ordered[0].kind,
+          port: ordered[0].port, kind: ordered[0].kind,
           // Claims that do not agree were settled.
           proxyProtocol: ordered.compactMap { slots[$0]?.proxyProtocol }.first, listeners: listeners))
     }

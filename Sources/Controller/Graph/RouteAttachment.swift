@@ -33,7 +33,7 @@ struct RouteAttachment {
   /// one gets it.
   mutating func attachAll(memory: inout BuildMemory, builder: inout ModelBuilder) {
     let drafts = RouteDrafts(references: references)
-    let kinds: [ResourceKind] = [.httpRoute, .grpcRoute, .tlsRoute, .tcpRoute]
+    let kinds: [ResourceKind] = [.httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute]
     let objects = kinds.flatMap { references.store.all($0) }
       .map { (object: $0, identity: ObjectIdentity($0)) }
       .sorted { $0.identity.seniority < $1.identity.seniority }
@@ -55,7 +55,11 @@ struct RouteAttachment {
         var draft = drafts.draft(route, identity, &builder)
         draft.notices = Notice.fields(of: object)
         attach(draft, &memory, &builder)
-      case .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute:
+      case .udpRoute(let route) where concernsUs(route.parentRefs, identity):
+        var draft = drafts.draft(route, identity, &builder)
+        draft.notices = Notice.fields(of: object)
+        attach(draft, &memory, &builder)
+      case .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute:
         // No parent is ours; an entry that we once wrote is taken back.
         nodes.append(RouteNode(object: identity, parents: []))
       default: break

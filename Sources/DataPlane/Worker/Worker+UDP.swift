@@ -75,7 +75,7 @@ extension Worker where Engine: ~Copyable {
   /// - Returns: the session's index, -1 when there can be none; the datagram is dropped then, as datagrams may be.
   private mutating func openSession(_ key: DatagramKey, _ listener: Socket) -> Int32 {
     guard !isDraining, datagramSessions.count < limits.maxUDPSessions else {
-      if !isDraining { counters.hit(.maxUDPSessions) }
+      if !isDraining { hit(.maxUDPSessions, peer: key.peer.unmapped) }
       return -1
     }
     guard let stream = newStream(downstream: listener.index) else { return -1 }
@@ -148,7 +148,7 @@ extension Worker where Engine: ~Copyable {
     }
     guard let handle = engine.watch(descriptor) else {
       close(descriptor)
-      counters.hit(.maxConnections)
+      hit(.maxConnections, peer: address)
       return -1
     }
     var connection = Connection()

@@ -45,6 +45,26 @@ public struct TCPRoute: Hashable, Sendable {
   }
 }
 
+/// gateway.networking.k8s.io UDPRoute: every session of its listeners.
+public struct UDPRoute: Hashable, Sendable {
+  public var metadata: ObjectMeta
+  public var origin: SourceOrigin?
+  public var common: CommonRouteFields
+  /// One.
+  public var rules: [Layer4RouteRule]
+  public var status: RouteStatus
+
+  public var parentRefs: [ParentReference] { common.parentRefs }
+
+  init(_ reader: inout ObjectReader, _ metadata: ObjectMeta) {
+    self.metadata = metadata
+    (common, rules) = reader.requiredObject("spec") { spec in
+      (CommonRouteFields(&spec, hostnames: nil), spec.requiredList("rules", count: 1...1) { Layer4RouteRule(&$0) })
+    }
+    status = readStatus(&reader) { RouteStatus(&$0) } ?? RouteStatus()
+  }
+}
+
 /// Backends that connections are dealt out to by weight.
 public struct Layer4RouteRule: Hashable, Sendable {
   public struct BackendRef: Hashable, Sendable {

@@ -31,7 +31,7 @@ struct DescribeCommand: AsyncParsableCommand {
   /// Routes of all namespaces that name this gateway as a parent.
   private func routes(of gateway: ResourceKey, _ client: APIClient) async throws -> [(ResourceKey, Node)] {
     let kinds: [ResourceKind] =
-      gateway.kind == .gateway ? [.httpRoute, .grpcRoute, .tlsRoute, .tcpRoute] : [.virtualService]
+      gateway.kind == .gateway ? [.httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute] : [.virtualService]
     var found: [(ResourceKey, Node)] = []
     for kind in kinds {
       let list = try await client.call("GET", APIPaths.collection(kind, namespace: nil)).body

@@ -134,7 +134,7 @@ extension ResourceKind {
     case .secret, .configMap, .referenceGrant: 2
     case .service, .endpointSlice: 3
     case .gateway, .istioGateway: 4
-    case .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .virtualService: 5
+    case .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute, .virtualService: 5
     }
   }
 }
