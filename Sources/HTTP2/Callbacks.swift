@@ -91,13 +91,14 @@ private func didBeginFrame(
       return unsafe count(state, .emptyData)
     }
     return 0
+  case NGHTTP2_HEADERS: return unsafe checkStream(state, header.pointee.stream_id)
   case NGHTTP2_RST_STREAM: return unsafe count(state, .resetsReceived)
   case NGHTTP2_PING: return unsafe count(state, .pings)
   case NGHTTP2_SETTINGS: return unsafe count(state, .settings)
   case NGHTTP2_PRIORITY: return unsafe count(state, .priorities)
   case NGHTTP2_WINDOW_UPDATE: return unsafe count(state, .windowUpdates)
   case NGHTTP2_CONTINUATION: return unsafe countContinuation(state)
-  case NGHTTP2_HEADERS, NGHTTP2_PUSH_PROMISE: return 0
+  case NGHTTP2_PUSH_PROMISE: return 0
   default: return unsafe count(state, .unknownFrames)
   }
 }
@@ -115,6 +116,24 @@ private func checkBomb(
   return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue
 }
 
+/// The library passes over DATA and HEADERS on streams that it has forgotten; most of them break the rules. Non-zero
+/// ends the session.
+@inline(__always)
+func checkStream(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32) -> Int32 {
+  if unsafe id & 1 == 0 || id > state.pointee.closed.highest || findStream(state, id) != nil { return 0 }
+  return unsafe refuseClosedStream(state, id)
+}
+
+@inline(never)
+private func refuseClosedStream(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32) -> Int32 {
+  switch unsafe state.pointee.closed.verdict(id) {
+  case .late: return 0
+  case .closed: unsafe killSession(state, HTTP2ErrorCode.streamClosed, .none)
+  case .skipped: unsafe killSession(state, HTTP2ErrorCode.protocolError, .none)
+  }
+  return NGHTTP2_ERR_CALLBACK_FAILURE.rawValue
+}
+
 private func countContinuation(_ state: UnsafeMutablePointer<SessionState>) -> Int32 {
   unsafe state.pointee.continuations &+= 1
   if unsafe state.pointee.continuations <= state.pointee.limits.pointee.maxContinuations { return 0 }
@@ -128,6 +147,7 @@ private func didBeginHeaders(
   let id = unsafe frame.pointee.hd.stream_id
   unsafe state.pointee.continuations = 0
   if unsafe frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST {
+    unsafe state.pointee.closed.noteOpened(id)
     let stream = unsafe addStream(state, id)
     unsafe _ = nghttp2_session_set_stream_user_data(state.pointee.session, id, stream)
   }
@@ -158,12 +178,14 @@ private func didReceiveFrame(
     unsafe event.pointee.errorCode = frame.pointee.rst_stream.error_code
   case NGHTTP2_SETTINGS:
     if header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 {
+      unsafe state.pointee.hasSettings = true
       unsafe _ = InboxState.append(inbox, .settings, 0, nil)
     }
   case NGHTTP2_PING:
     let isAnswer = header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) != 0
     if unsafe isAnswer && state.pointee.awaitsPing { unsafe submitFinalGoAway(state) }
   case NGHTTP2_GOAWAY:
+    unsafe state.pointee.closed.forgive()
     let event = unsafe InboxState.append(inbox, .goAway, frame.pointee.goaway.last_stream_id, nil)
     unsafe event.pointee.errorCode = frame.pointee.goaway.error_code
   default: break
@@ -199,7 +221,10 @@ private func didReceiveHead(_ state: UnsafeMutablePointer<SessionState>, _ heade
     unsafe event.pointee.endStream = endStream
     unsafe event.pointee.head = UnsafeMutableRawPointer(head)
   } else {
-    let head = unsafe SessionState.makeResponseHead(state, block, endStream: endStream)
+    guard let head = unsafe SessionState.makeResponseHead(state, block, endStream: endStream) else {
+      unsafe refuseStream(state, stream, HTTP2ErrorCode.protocolError, .none)
+      return
+    }
     let isInterim = unsafe head.pointee.isInterim
     unsafe stream.pointee.hasFinalHead = !isInterim
     let event = unsafe InboxState.append(inbox, isInterim ? .informational : .responseHead, id, stream)
@@ -311,6 +336,11 @@ private func didRefuseFrame(
   let id = unsafe frame.pointee.hd.stream_id
   let stream = unsafe id == 0 ? nil : findStream(state, id)
   if unsafe state.pointee.block?.pointee.streamID == id { unsafe SessionState.dropBlock(state) }
+  // The library resets it, also where it has never let it begin (REFUSED_STREAM).
+  if id & 1 == 1 {
+    unsafe state.pointee.closed.noteOpened(id)
+    unsafe state.pointee.closed.noteReset(id)
+  }
   // More streams than allowed: the library refuses the stream, or ends the connection once the peer has
   // acknowledged the setting (RFC 9113 section 5.1.2).
   let isRefused = error == NGHTTP2_ERR_REFUSED_STREAM.rawValue
@@ -359,6 +389,7 @@ private func didSendFrame(
     if unsafe stream.pointee.resetsAfterEnd { unsafe resetAfterEndNow(state, stream) }
     return 0
   case NGHTTP2_RST_STREAM:
+    unsafe state.pointee.closed.noteReset(header.stream_id)
     let stream = unsafe findStream(state, header.stream_id)
     if unsafe stream?.pointee.isResetByUs == true { return 0 }
     if let stream = unsafe stream, unsafe stream.pointee.isAnnounced && !stream.pointee.isReported {

@@ -87,6 +87,7 @@ public struct HTTP2FieldList {
     if pseudo.count > 1 { unsafe pairs[start + 1] = pair(pseudo.second.0, pseudo.second.1, 0) }
     if pseudo.count > 2 { unsafe pairs[start + 2] = pair(pseudo.third.0, pseudo.third.1, 0) }
     if pseudo.count > 3 { unsafe pairs[start + 3] = pair(pseudo.fourth.0, pseudo.fourth.1, 0) }
+    if pseudo.count > 4 { unsafe pairs[start + 4] = pair(pseudo.fifth.0, pseudo.fifth.1, 0) }
     return unsafe (pairs + start, pseudo.count + fields)
   }
 
@@ -98,22 +99,24 @@ public struct HTTP2FieldList {
   }
 }
 
-/// Up to four pseudo-headers in the order in which they are sent.
+/// Up to five pseudo-headers in the order in which they are sent.
 struct PseudoFields {
   var count = 0
   var first = (Bytes.empty, Bytes.empty)
   var second = (Bytes.empty, Bytes.empty)
   var third = (Bytes.empty, Bytes.empty)
   var fourth = (Bytes.empty, Bytes.empty)
+  var fifth = (Bytes.empty, Bytes.empty)
 
   mutating func append(_ name: StaticString, _ value: Bytes) {
     switch count {
     case 0: first = (Bytes(name), value)
     case 1: second = (Bytes(name), value)
     case 2: third = (Bytes(name), value)
+    case 3: fourth = (Bytes(name), value)
     default:
-      precondition(count == 3)
-      fourth = (Bytes(name), value)
+      precondition(count == 4)
+      fifth = (Bytes(name), value)
     }
     count += 1
   }

@@ -70,20 +70,28 @@ public struct HTTP2Session {
   /// Client: whether `submitRequest` would go out at once (room below the limit, no GOAWAY, IDs left).
   public var canOpenStream: Bool { unsafe mayOpenStream(state) }
 
+  /// Whether the peer's SETTINGS have come.
+  public var hasSettings: Bool { unsafe state.pointee.hasSettings }
+
+  /// Client: whether the server takes extended CONNECT (RFC 8441 section 3); known once `hasSettings`.
+  public var takesExtendedConnect: Bool { unsafe remoteTakesConnect(state) }
+
   /// Names a stream for its owner; events of it that wait in the inbox carry the tag from now on.
   public func setTag(_ stream: Int32, _ tag: UInt64) { unsafe tagStream(state, stream, tag) }
 
   // MARK: Messages
 
   /// Client: opens a stream. `authority` empty: the Host field of the list goes along instead. `fields` is
-  /// copied. Returns the stream's ID, or -1 when none can be opened any more.
+  /// copied. With `tunnelProtocol` it is an extended CONNECT, whatever the method, and only where
+  /// `takesExtendedConnect`. Returns the stream's ID, or -1 when none can be opened any more.
   public func submitRequest(
     method: Bytes, scheme: Scheme, authority: Bytes, path: Bytes, fields: HTTP2FieldList, endStream: Bool,
-    tag: UInt64
+    tag: UInt64, tunnelProtocol: Bytes = .empty
   ) -> Int32 {
-    unsafe openRequest(
-      state, RequestLine(method: method, scheme: scheme, authority: authority, path: path), fields, endStream,
-      tag)
+    let method = tunnelProtocol.isEmpty ? method : Bytes("CONNECT")
+    let line = RequestLine(
+      method: method, scheme: scheme, authority: authority, path: path, tunnelProtocol: tunnelProtocol)
+    return unsafe openRequest(state, line, fields, endStream, tag)
   }
 
   /// Server: the final response; with `endStream` the whole of it (no body, or gRPC trailers-only).

@@ -44,6 +44,7 @@ struct HeaderBlock {
   var scheme = Part()
   var authority = Part()
   var path = Part()
+  var tunnelProtocol = Part()
 
   init(fieldCapacity: Int, largest: Int) {
     unsafe fields = UnsafeMutablePointer<RawField>.allocate(capacity: fieldCapacity)
@@ -69,6 +70,7 @@ struct HeaderBlock {
     scheme = Part()
     authority = Part()
     path = Part()
+    tunnelProtocol = Part()
   }
 
   mutating func append(
@@ -139,6 +141,8 @@ struct HeaderBlock {
       scheme = part
     } else if name.equals(":authority") {
       authority = part
+    } else if name.equals(":protocol") {
+      tunnelProtocol = part
     } else if name.equals(":status") {
       var number: UInt16 = 0
       var index = 0

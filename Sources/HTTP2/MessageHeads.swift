@@ -140,13 +140,15 @@ extension SessionState {
       return nil
     }
     guard unsafe setAuthority(&head, &view, view.bytes(block.pointee.authority)) else { return nil }
-    guard unsafe setTarget(&head, view.bytes(block.pointee.path)) else { return nil }
+    let tunnel = unsafe view.bytes(block.pointee.tunnelProtocol)
+    guard unsafe setTarget(&head, view.bytes(block.pointee.path), isTunnel: !tunnel.isEmpty) else { return nil }
     head.fields = view.table
     head.contentLength = view.contentLength
     head.endStream = endStream
     head.isGRPC = view.isGRPC
     head.hasTETrailers = view.hasTETrailers
     head.expectContinue = view.expectContinue && !endStream
+    if !tunnel.isEmpty { guard setTunnel(&head, tunnel) else { return nil } }
     let memory = unsafe inbox.pointee.arena.take(MemoryLayout<RequestHead>.size)
     let place = unsafe UnsafeMutableRawPointer(memory).bindMemory(to: RequestHead.self, capacity: 1)
     unsafe place.initialize(to: head)
@@ -168,9 +170,22 @@ extension SessionState {
     return head.setAuthority(name)
   }
 
-  private static func setTarget(_ head: inout RequestHead, _ path: Bytes) -> Bool {
-    // CONNECT has no path; RFC 8441 is not announced, so that :protocol never gets here.
-    if head.method == .connect { return true }
+  /// Extended CONNECT (RFC 8441 section 4). One that asks for a WebSocket is to the routes what it is in HTTP/1.1, a
+  /// GET; the library has checked that it has scheme, authority and path. Its DATA is no content, so that
+  /// a content-length says nothing that could be true.
+  private static func setTunnel(_ head: inout RequestHead, _ name: Bytes) -> Bool {
+    guard head.contentLength < 0 && !head.path.equals("*") else { return false }
+    head.upgrade = .other
+    guard name.equalsIgnoringCase("websocket") else { return true }
+    head.upgrade = .webSocket
+    head.method = .get
+    head.methodBytes = Bytes("GET")
+    return true
+  }
+
+  private static func setTarget(_ head: inout RequestHead, _ path: Bytes, isTunnel: Bool) -> Bool {
+    // CONNECT has no path.
+    if head.method == .connect && !isTunnel { return true }
     if path.equals("*") {
       head.setTarget(path)
       return head.method == .options
@@ -199,9 +214,11 @@ extension SessionState {
     return true
   }
 
+  /// Nil when the status is none (RFC 9110 section 15); the library has counted its digits.
   static func makeResponseHead(
     _ session: UnsafeMutablePointer<SessionState>, _ block: UnsafeMutablePointer<HeaderBlock>, endStream: Bool
-  ) -> UnsafeMutablePointer<ResponseHead> {
+  ) -> UnsafeMutablePointer<ResponseHead>? {
+    guard unsafe block.pointee.status >= 100 else { return nil }
     let inbox = unsafe session.pointee.inbox
     let view = unsafe finishBlock(session, block)
     var head = ResponseHead(fields: view.table)

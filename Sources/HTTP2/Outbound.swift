@@ -9,6 +9,8 @@ struct RequestLine {
   var scheme: Scheme
   var authority: Bytes
   var path: Bytes
+  /// Not empty: an extended CONNECT (RFC 8441 section 4).
+  var tunnelProtocol: Bytes
 }
 
 // MARK: Heads
@@ -24,6 +26,7 @@ func openRequest(
   pseudo.append(":scheme", line.scheme == .https ? Bytes("https") : Bytes("http"))
   if !line.authority.isEmpty { pseudo.append(":authority", line.authority) }
   pseudo.append(":path", line.path)
+  if !line.tunnelProtocol.isEmpty { pseudo.append(":protocol", line.tunnelProtocol) }
   let (pairs, count) = unsafe fields.finish(pseudo, dropHost: !line.authority.isEmpty)
   let stream = unsafe addStream(state, 0)
   var provider = unsafe makeProvider(stream)
@@ -36,6 +39,7 @@ func openRequest(
     unsafe releaseStream(state, stream)
     return -1
   }
+  unsafe state.pointee.closed.noteOpened(id)
   unsafe stream.pointee.id = id
   unsafe stream.pointee.tag = tag
   unsafe stream.pointee.isAnnounced = true

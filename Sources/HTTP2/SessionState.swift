@@ -110,11 +110,16 @@ struct SessionState {
   var outCount = 0
   var outCapacity = 0
   var flood = FloodCounters()
+  var closed = ClosedStreams()
+  var walk: FrameWalk
+  /// The peer's SETTINGS have come.
+  var hasSettings = false
 
   init(inbox: UnsafeMutablePointer<InboxState>, isServer: Bool) {
     unsafe self.inbox = inbox
     unsafe limits = isServer ? inbox.pointee.server : inbox.pointee.client
     self.isServer = isServer
+    walk = FrameWalk(prefaceLength: isServer ? Int(NGHTTP2_CLIENT_MAGIC_LEN) : 0)
   }
 
   /// The library's session, awake.
@@ -160,18 +165,18 @@ private func submitSettings(_ state: UnsafeMutablePointer<SessionState>, _ limit
   func entry(_ id: nghttp2_settings_id, _ value: UInt32) -> nghttp2_settings_entry {
     nghttp2_settings_entry(settings_id: Int32(id.rawValue), value: value)
   }
-  // A client lets the server open nothing; a server says how much it lets the client open.
+  // A client lets the server open nothing; a server says how much it lets the client open, and that a request may
+  // become a tunnel (RFC 8441).
   var settings = (
     entry(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, limits.streamWindow),
     entry(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits.maxHeaderBytes),
     entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, isServer ? limits.maxConcurrentStreams : 0),
-    entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0)
+    isServer ? entry(NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1) : entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0)
   )
-  let count = isServer ? 3 : 4
   let submitted = unsafe withUnsafeBytes(of: &settings) { raw in
     unsafe nghttp2_submit_settings(
       state.pointee.session, UInt8(NGHTTP2_FLAG_NONE.rawValue),
-      raw.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: nghttp2_settings_entry.self), count)
+      raw.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: nghttp2_settings_entry.self), 4)
   }
   let window = Int32(clamping: limits.connectionWindow)
   let widened = unsafe nghttp2_session_set_local_window_size(
@@ -318,6 +323,11 @@ func remoteStreamLimit(_ state: UnsafeMutablePointer<SessionState>) -> Int {
   return unsafe Int(min(theirs, state.pointee.limits.pointee.maxConcurrentStreams))
 }
 
+func remoteTakesConnect(_ state: UnsafeMutablePointer<SessionState>) -> Bool {
+  unsafe nghttp2_session_get_remote_settings(
+    state.pointee.session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1
+}
+
 func mayOpenStream(_ state: UnsafeMutablePointer<SessionState>) -> Bool {
   guard unsafe !state.pointee.isDead && !state.pointee.isServer else { return false }
   guard unsafe nghttp2_session_check_request_allowed(state.pointee.session) != 0 else { return false }
@@ -355,6 +365,7 @@ func submitGoAway(_ state: UnsafeMutablePointer<SessionState>, _ graceful: Bool)
 
 func submitFinalGoAway(_ state: UnsafeMutablePointer<SessionState>) {
   unsafe state.pointee.awaitsPing = false
+  unsafe state.pointee.closed.forgive()
   let last = unsafe nghttp2_session_get_last_proc_stream_id(state.pointee.session)
   unsafe _ = nghttp2_submit_goaway(
     state.pointee.session, UInt8(NGHTTP2_FLAG_NONE.rawValue), last, HTTP2ErrorCode.noError, nil, 0)
@@ -366,13 +377,37 @@ func receiveBytes(
   _ state: UnsafeMutablePointer<SessionState>, _ bytes: UnsafePointer<UInt8>, _ count: Int
 ) -> HTTP2Result {
   if unsafe state.pointee.isDead { return unsafe sessionStatus(state) }
-  let read = unsafe nghttp2_session_mem_recv(state.pointee.session, bytes, count)
+  var fed = 0
+  var position = 0
+  var hasReset = false
+  while let frame = unsafe state.pointee.walk.next(bytes, count, &position) {
+    if UInt32(frame.type) == NGHTTP2_RST_STREAM.rawValue { hasReset = true }
+    guard UInt32(frame.type) == NGHTTP2_DATA.rawValue else { continue }
+    // What the frames before this one say about its stream counts: one that is new they may open, and any reset.
+    let isNew = unsafe frame.streamID > state.pointee.closed.highest
+    guard unsafe hasReset || !isNew && findStream(state, frame.streamID) == nil else { continue }
+    hasReset = false
+    guard unsafe feed(state, bytes + fed, frame.start - fed) else { return unsafe sessionStatus(state) }
+    fed = frame.start
+    if unsafe checkStream(state, frame.streamID) != 0 { return unsafe sessionStatus(state) }
+  }
+  unsafe _ = feed(state, bytes + fed, count - fed)
   unsafe SessionState.carryBlock(state)
+  return unsafe sessionStatus(state)
+}
+
+/// Lets the library read; false when the connection is lost.
+@inline(__always)
+private func feed(
+  _ state: UnsafeMutablePointer<SessionState>, _ bytes: UnsafePointer<UInt8>, _ count: Int
+) -> Bool {
+  guard count > 0 else { return true }
+  let read = unsafe nghttp2_session_mem_recv(state.pointee.session, bytes, count)
   if read < 0 {
     let (code, limit) = meaning(ofLibraryError: Int32(clamping: read))
     unsafe killSession(state, code, limit)
   }
-  return unsafe sessionStatus(state)
+  return unsafe !state.pointee.isDead
 }
 
 func sessionStatus(_ state: UnsafeMutablePointer<SessionState>) -> HTTP2Result {

@@ -69,6 +69,10 @@ import SystemIO
     return slot.handle
   }
 
+  /// No datagrams are sent in this world.
+  mutating func watch(_ descriptor: Int32) -> Socket? { nil }
+  mutating func closeWatched(_ socket: Socket) {}
+
   mutating func refuse(_ descriptor: Int32) {
     let slot = network.slots[Int(descriptor - Self.firstDescriptor)]
     precondition(slot.kind == .offered, "refused what was not offered")

@@ -51,6 +51,8 @@ struct Stream {
     static let passthrough = Flags(rawValue: 1 << 24)
     /// A UDP session.
     static let datagrams = Flags(rawValue: 1 << 31)
+    /// A WebSocket over HTTP/2 (RFC 8441).
+    static let extendedConnect = Flags(rawValue: 1 << 25)
   }
 
   /// How a body is delimited on the way out.
@@ -103,7 +105,10 @@ struct Stream {
   /// HTTP/2 DATA taken from the downstream (upstream) peer whose window was not given back yet.
   var downstreamDebt: Int32 = 0
   var upstreamDebt: Int32 = 0
-  /// The serialised HTTP/1.1 request head, kept while a connection is being opened or a retry is possible.
+  /// What the Sec-WebSocket-Key was made of that an extended CONNECT sent to an HTTP/1.1 backend.
+  var upgradeSeed: UInt64 = 0
+  /// The serialised HTTP/1.1 request head, kept while a connection is being opened or a retry is possible; towards an
+  /// HTTP/2 backend with the body bytes that were sent, behind it.
   var head = ByteStore()
   /// Request body bytes that arrived before there was an upstream to take them.
   var pendingBody = ByteStore()

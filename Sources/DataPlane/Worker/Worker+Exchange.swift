@@ -36,7 +36,10 @@ extension Worker where Engine: ~Copyable {
 
   mutating func recycleStream(_ stream: Int32) {
     let s = streams[stream]
-    if s[].flags.contains(.timerArmed) { streamTimers.cancel(stream) }
+    if !s[].flags.isDisjoint(with: [.timerArmed, .tunnelled]) {
+      if s[].flags.contains(.timerArmed) { streamTimers.cancel(stream) }
+      if s[].flags.contains(.tunnelled) { counters.subtract(.upgradesActive) }
+    }
     releaseStreamCell(stream)
     s[].head.clear()
     s[].pendingBody.release()
@@ -113,7 +116,9 @@ extension Worker where Engine: ~Copyable {
           fields.append(name: "grpc-message", value: Bytes("the connection to the backend was lost"))
           session.submitTrailers(s[].downstreamID, fields: fields)
         } else {
-          session.reset(s[].downstreamID, HTTP2ErrorCode.internalError)
+          // A tunnel breaks off as a connection does (RFC 8441 section 5).
+          let code = s[].flags.contains(.tunnelled) ? HTTP2ErrorCode.cancel : HTTP2ErrorCode.internalError
+          session.reset(s[].downstreamID, code)
           counters.add(.http2ResetsSent)
           s[].flags.insert(.requestEnded)
         }

@@ -10,7 +10,9 @@ extension Worker where Engine: ~Copyable {
   mutating func forwardRequestBody(_ stream: Int32, _ bytes: Bytes) {
     let s = streams[stream]
     s[].bytesReceived += UInt64(bytes.count)
-    if limits.maxRequestBodyBytes > 0 && s[].bytesReceived > UInt64(limits.maxRequestBodyBytes) {
+    if limits.maxRequestBodyBytes > 0 && s[].bytesReceived > UInt64(limits.maxRequestBodyBytes)
+      && !s[].flags.contains(.tunnelled)
+    {
       hit(.maxRequestBodyBytes, s[].downstream)
       cancelUpstream(stream)
       if s[].flags.contains(.responseStarted) {
@@ -44,12 +46,15 @@ extension Worker where Engine: ~Copyable {
     guard !bytes.isEmpty, s[].upstream >= 0 else { return }
     if !s[].flags.contains(.bodySent) {
       s[].flags.insert(.bodySent)
-      s[].head.release()
-      s[].flags.remove(.headKept)
+      if s[].requestBody != .http2 {
+        s[].head.release()
+        s[].flags.remove(.headKept)
+      }
     }
     let index = s[].upstream
     if s[].requestBody == .http2 {
       guard let session = connections[index][].session else { return }
+      keepBody(stream, bytes)
       unsafe session.write(s[].upstreamID, bytes.start, bytes.count, endStream: false)
       markDirty(index)
       if session.queuedBytes(s[].upstreamID) > limits.bufferHighWater { pauseDownstream(stream) }
@@ -72,6 +77,7 @@ extension Worker where Engine: ~Copyable {
       return
     }
     finishRequestBody(stream, trailers: trailers)
+    if s[].flags.contains([.tunnelled, .responseEnded]) { finishStreamTunnel(stream) }
   }
 
   private mutating func keepTrailers(_ stream: Int32, _ trailers: HeaderTable) {
@@ -115,6 +121,8 @@ extension Worker where Engine: ~Copyable {
     case .http2:
       guard let session = connections[index][].session else { return }
       if trailers.count > 0 {
+        // They are not kept, and without them the request is another.
+        forgetHead(stream)
         var fields = inbox.fieldList()
         fields.append(trailers)
         session.submitTrailers(s[].upstreamID, fields: fields)
@@ -124,7 +132,9 @@ extension Worker where Engine: ~Copyable {
       markDirty(index)
     case .chunked:
       writeBodyEnd(index, trailers)
-    case .none, .length, .untilClose:
+    case .untilClose:
+      endSending(index)
+    case .none, .length:
       break
     }
   }

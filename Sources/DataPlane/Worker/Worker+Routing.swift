@@ -175,7 +175,7 @@ extension Worker where Engine: ~Copyable {
     if accessLog >= 0 { keepText(stream, cells[s[].cell][].view.image.backend(Int(pick.backend)).id) }
     let speaksHTTP2 = entry.proto == .h2c || s[].flags.contains(.grpc)
     if speaksHTTP2 { s[].flags.insert(.http2Upstream) }
-    if head.upgrade == .webSocket && !speaksHTTP2 { s[].flags.insert(.wantsUpgrade) }
+    if head.upgrade != .none { guard askUpgrade(stream, &head) else { return } }
     if rule.backendTimeout != 0 { s[].backendDeadline = nowMilliseconds + UInt64(rule.backendTimeout) }
     if s[].requestDeadline != 0 || s[].backendDeadline != 0 { armStream(stream) }
     if rule.rewritesPath || !rule.rewriteHost.isEmpty { rewrite(stream, &head, rule, answer) }

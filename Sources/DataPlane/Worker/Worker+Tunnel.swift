@@ -94,10 +94,15 @@ extension Worker where Engine: ~Copyable {
     if connections[other][].flags.contains(.peerClosed) {
       closeTunnel(index)
     } else {
-      connections[other][].tls?.shutdown()
-      sendCiphertext(other)
-      engine.shutdownWrite(connections[other][].handle)
+      endSending(other)
     }
+  }
+
+  /// Half-closes the connection behind what was sent.
+  mutating func endSending(_ index: Int32) {
+    connections[index][].tls?.shutdown()
+    sendCiphertext(index)
+    engine.shutdownWrite(connections[index][].handle)
   }
 
   /// The other side must not take what has come so far for all that there was.

@@ -25,7 +25,7 @@ extension Worker where Engine: ~Copyable {
     counters.add(.upstreamRequests)
     if s[].flags.contains(.http2Upstream) {
       let shared = pools.shared(endpoint: endpoint)
-      if shared >= 0, connections[shared][].phase == .http2 {
+      if shared >= 0, connections[shared][].phase == .http2, mayTunnel(stream, shared) {
         submit(stream, shared, &head)
       } else {
         guard keepHead(stream, &head) else { return }
@@ -57,7 +57,8 @@ extension Worker where Engine: ~Copyable {
   private func requestFraming(_ flags: Stream.Flags, _ head: borrowing RequestHead) -> Stream.Outgoing {
     if head.endStream { return .none }
     if flags.contains(.http2Upstream) { return .http2 }
-    return head.contentLength >= 0 ? .length : .chunked
+    if head.contentLength >= 0 { return .length }
+    return flags.contains(.extendedConnect) ? .untilClose : .chunked
   }
 
   /// Chooses an endpoint among those of the newest configuration where the backend is still in it.
@@ -108,7 +109,8 @@ extension Worker where Engine: ~Copyable {
       _ = s[].head.append(unsafe Bytes(start: place, count: count), limit: room)
       s[].flags.insert(.headKept)
     }
-    s[].flags.insert(.headSent)
+    // What comes through a tunnel waits until there is one.
+    if s[].requestBody != .untilClose { s[].flags.insert(.headSent) }
     endWrite(index, count)
   }
 
@@ -169,28 +171,72 @@ extension Worker where Engine: ~Copyable {
   private mutating func submit(_ stream: Int32, _ index: Int32, _ head: inout RequestHead) {
     join(stream, index, isWaiting: false)
     counters.add(.upstreamLeases)
+    keepShortHead(stream, &head)
     submitJoined(stream, &head)
+  }
+
+  /// Keeps the head, if it is of usual size: a backend may refuse a stream, or a whole connection, without having
+  /// looked at it (RFC 9113 sections 6.8 and 8.7).
+  private mutating func keepShortHead(_ stream: Int32, _ head: inout RequestHead) {
+    let s = streams[stream]
+    let room = Self.keptRequestBytes
+    // A rewritten target has been copied out of there.
+    var copy = unsafe HeadCopy(rewritten.base, capacity: room)
+    copy.append(head, isChunked: s[].requestBody == .http2 && head.contentLength < 0)
+    guard copy.isWhole else { return }
+    _ = s[].head.append(copy.bytes, limit: room)
+    s[].flags.insert(.headKept)
+  }
+
+  /// What is kept of a request to an HTTP/2 backend, head and body, so that it can be sent again.
+  static var keptRequestBytes: Int { 4096 }
+
+  /// Keeps what goes out of a body behind the head, until it is too much.
+  @inline(__always)
+  func keepBody(_ stream: Int32, _ bytes: Bytes) {
+    let s = streams[stream]
+    guard s[].flags.contains(.headKept) else { return }
+    if !s[].head.append(bytes, limit: Self.keptRequestBytes) { forgetHead(stream) }
+  }
+
+  func forgetHead(_ stream: Int32) {
+    let s = streams[stream]
+    s[].head.clear()
+    s[].flags.remove(.headKept)
+  }
+
+  /// A WebSocket must not be asked for before the backend's SETTINGS allow it (RFC 8441 section 3).
+  @inline(__always)
+  private func mayTunnel(_ stream: Int32, _ index: Int32) -> Bool {
+    !streams[stream][].flags.contains(.extendedConnect) || connections[index][].session?.hasSettings == true
   }
 
   private mutating func submitJoined(_ stream: Int32, _ head: inout RequestHead) {
     let s = streams[stream]
     guard let session = connections[s[].upstream][].session else { return }
+    let isTunnel = s[].flags.contains(.extendedConnect)
+    if isTunnel && !session.takesExtendedConnect {
+      text.reset()
+      cancelUpstream(stream)
+      reply(stream, status: 502, reason: "the backend takes no WebSockets over HTTP/2", flags: .noBackend)
+      return
+    }
     var fields = inbox.fieldList()
     fields.append(head.fields)
     let id = session.submitRequest(
       method: head.methodBytes, scheme: .http, authority: head.authority, path: head.target, fields: fields,
-      endStream: s[].requestBody == .none, tag: tag(stream))
+      endStream: s[].requestBody == .none, tag: tag(stream), tunnelProtocol: isTunnel ? Bytes("websocket") : .empty)
     guard id > 0 else {
       stopSharing(s[].upstream)
       upstreamRefused(stream)
       return
     }
     s[].upstreamID = id
-    s[].flags.insert(.headSent)
+    if !isTunnel { s[].flags.insert(.headSent) }
     markDirty(s[].upstream)
   }
 
-  /// Sends a kept head on an HTTP/2 connection that has just been opened.
+  /// Sends a kept head on an HTTP/2 connection that has just been opened, and what was kept of the body.
   private mutating func submitKept(_ stream: Int32) {
     let s = streams[stream]
     var head = RequestHead(fields: unsafe HeaderTable(base: requestFields.base, capacity: requestFields.capacity))
@@ -210,7 +256,12 @@ extension Worker where Engine: ~Copyable {
     if head.hasTETrailers {
       _ = head.fields.append(HeaderField(name: Bytes("te"), value: Bytes("trailers"), known: .te))
     }
+    let generation = s[].generation
     submitJoined(stream, &head)
+    guard s[].generation == generation, s[].upstreamID != 0, consumed < bytes.count else { return }
+    let body = bytes.slice(consumed, bytes.count)
+    guard let session = connections[s[].upstream][].session else { return }
+    unsafe session.write(s[].upstreamID, body.start, body.count, endStream: false)
   }
 
   // MARK: Opening
@@ -286,12 +337,13 @@ extension Worker where Engine: ~Copyable {
       tcpConnected(index, stream)
       return
     }
-    s[].flags.insert(.headSent)
     write(index, s[].head.bytes)
     if s[].requestBody != .none {
       s[].head.release()
       s[].flags.remove(.headKept)
     }
+    if s[].requestBody == .untilClose { return }
+    s[].flags.insert(.headSent)
     sendPendingBody(stream)
   }
 
@@ -306,21 +358,29 @@ extension Worker where Engine: ~Copyable {
     connection[].phase = .http2
     markDirty(index)
     engine.startReceiving(handle)
+    submitWaiting(index)
+  }
+
+  /// Sends what has waited for this connection: to be there or, WebSockets, to say what it takes.
+  mutating func submitWaiting(_ index: Int32) {
+    let connection = connections[index]
+    let handle = connection[].handle
     var stream = connection[].firstStream
     while stream >= 0, isAlive(index, handle) {
       let next = streams[stream][].upstreamNext
-      if streams[stream][].flags.contains(.waiting) {
+      if streams[stream][].flags.contains(.waiting), mayTunnel(stream, index) {
         streams[stream][].flags.remove(.waiting)
         let generation = streams[stream][].generation
         submitKept(stream)
-        if streams[stream][].generation == generation { sendPendingBody(stream) }
+        let isSent = streams[stream][].flags.contains(.headSent)
+        if streams[stream][].generation == generation && isSent { sendPendingBody(stream) }
       }
       stream = next
     }
   }
 
   /// What the client sent while there was no connection yet.
-  private mutating func sendPendingBody(_ stream: Int32) {
+  mutating func sendPendingBody(_ stream: Int32) {
     let s = streams[stream]
     if !s[].pendingBody.isEmpty {
       var pending = s[].pendingBody.take()
@@ -411,7 +471,8 @@ extension Worker where Engine: ~Copyable {
   mutating func upstreamRefused(_ stream: Int32) {
     let s = streams[stream]
     text.reset()
-    let kept = s[].flags.contains(.headKept) && !s[].head.isEmpty && !s[].flags.contains(.bodySent) && s[].cell >= 0
+    let kept =
+      s[].flags.contains(.headKept) && !s[].head.isEmpty && !s[].flags.contains(.responseStarted) && s[].cell >= 0
     cancelUpstream(stream)
     if kept && s[].attempts < Self.maximumAttempts && pickEndpoint(stream, avoiding: -1) {
       counters.add(.upstreamRetries)
@@ -528,5 +589,66 @@ extension Worker where Engine: ~Copyable {
     connection[].session?.goAway(graceful: false)
     connection[].flags.insert(.draining)
     markDirty(index)
+  }
+}
+
+/// A head in HTTP/1.1 form that is only kept: what of it has no such form is found when it is read again.
+@safe
+private struct HeadCopy {
+  // INVARIANT: `output` has room for `capacity` bytes, the first `count` of which are set.
+  private let output: UnsafeMutablePointer<UInt8>
+  private let capacity: Int
+  private var count = 0
+  private(set) var isWhole = true
+
+  init(_ output: UnsafeMutablePointer<UInt8>, capacity: Int) {
+    unsafe self.output = output
+    self.capacity = capacity
+  }
+
+  var bytes: Bytes { unsafe Bytes(start: output, count: count) }
+
+  mutating func append(_ head: borrowing RequestHead, isChunked: Bool) {
+    append(head.methodBytes)
+    append(Bytes(" "))
+    append(head.target)
+    append(Bytes(" HTTP/1.1\r\n"))
+    var hasHost = false
+    var index = 0
+    while index < head.fields.count {
+      let field = head.fields[index]
+      index &+= 1
+      if field.isDropped { continue }
+      if field.known == .host { hasHost = true }
+      if field.flags & HeaderField.lineFlag != 0 {
+        // SAFETY: name and value lie in one line; only whitespace lies between the value and its CR LF.
+        var end = unsafe field.value + Int(field.valueLength)
+        while unsafe end.pointee != 13 { unsafe end += 1 }
+        append(unsafe Bytes(start: field.name, count: end + 2 - field.name))
+      } else {
+        appendLine(field.nameBytes, field.valueBytes)
+      }
+    }
+    let authority = head.authority
+    if !hasHost && !authority.isEmpty { appendLine(Bytes("host"), authority) }
+    append(isChunked ? Bytes("transfer-encoding: chunked\r\n\r\n") : Bytes("\r\n"))
+  }
+
+  private mutating func appendLine(_ name: Bytes, _ value: Bytes) {
+    append(name)
+    append(Bytes(": "))
+    append(value)
+    append(Bytes("\r\n"))
+  }
+
+  @inline(__always)
+  private mutating func append(_ bytes: Bytes) {
+    guard bytes.count <= capacity &- count else {
+      isWhole = false
+      return
+    }
+    // SAFETY: the room was compared.
+    unsafe (output + count).update(from: bytes.start, count: bytes.count)
+    count &+= bytes.count
   }
 }

@@ -93,6 +93,9 @@ extension Worker where Engine: ~Copyable {
       guard forwardInterim(stream, &head) else { return -1 }
       return consumed
     }
+    if s[].flags.contains(.extendedConnect) && head.status < 300 {
+      return answerExtendedConnect(index, stream, &head) ? consumed : -1
+    }
     if head.status == 101 { return beginTunnel(index, stream, &head, bytes.slice(consumed, bytes.count)) }
     if !head.keepAlive { connection[].flags.remove(.keepAlive) }
     if head.endStream {
@@ -211,6 +214,7 @@ extension Worker where Engine: ~Copyable {
     }
     let stream = connection[].stream
     if connection[].phase == .http1, stream >= 0, connection[].incoming == .untilClose {
+      if endTunnelHalf(stream) { return }
       connection[].incoming = .done
       endResponse(stream, trailers: .empty)
       return

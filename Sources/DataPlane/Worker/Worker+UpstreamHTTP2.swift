@@ -36,6 +36,7 @@ extension Worker where Engine: ~Copyable {
     case .settings:
       guard let session = connections[index][].session, connections[index][].endpoint >= 0 else { return }
       pools.setLimit(index, min(session.remoteMaxConcurrentStreams, limits.maxUpstreamStreams))
+      submitWaiting(index)
     case .malformed:
       counters.add(.malformedResponses)
     case .reset, .requestHead:
@@ -64,6 +65,8 @@ extension Worker where Engine: ~Copyable {
     head.endStream = event.endStream
     let generation = streams[stream][].generation
     _ = forwardResponse(stream, &head, body: .empty)
+    let isTunnel = streams[stream][].flags.contains(.extendedConnect) && head.status < 300
+    if isTunnel && streams[stream][].generation == generation { openStreamTunnel(stream) }
     guard event.endStream, streams[stream][].generation == generation else { return }
     upstreamFinished(stream, trailers: .empty)
   }
@@ -87,6 +90,7 @@ extension Worker where Engine: ~Copyable {
   /// The backend's half is complete.
   private mutating func upstreamFinished(_ stream: Int32, trailers: HeaderTable) {
     let s = streams[stream]
+    if endTunnelHalf(stream) { return }
     // A request that is whole leaves nothing to reset on the backend's side.
     let session = connections[s[].upstream][].session
     if s[].flags.contains(.requestEnded), let session, session.queuedBytes(s[].upstreamID) == 0 {
@@ -105,6 +109,9 @@ extension Worker where Engine: ~Copyable {
       // The backend has seen the request and said no to it: it is not sent again.
       s[].head.clear()
       upstreamLost(stream)
+    } else if s[].flags.contains(.tunnelled) {
+      // Its half of the tunnel had ended before.
+      endExchange(stream)
     }
   }
 
