@@ -9,11 +9,13 @@ public enum DataPlaneProgram {
   /// - Returns: the exit code; 1 when something that was asked for could not be opened.
   public static func run(_ arguments: DataPlaneArguments) -> Int32 {
     DescriptorLimit.raise()
+    DescriptorLimit.raiseLockedMemory()
     TLSMemory.prepare()
     var control = arguments.control
     let log = control.log
     var options = DataPlaneOptions(workers: arguments.workers)
     options.limits = control.limits
+    options.fallsBackToEpoll = arguments.engine == .auto
     options.log = log
     options.debugHTTP2 = arguments.debugHTTP2
     if let path = arguments.accessLogPath {
@@ -44,7 +46,10 @@ public enum DataPlaneProgram {
       try fleet.start()
       log.info("\(arguments.workers) workers on \(options.engine == .uring ? "io_uring" : "epoll")")
       var thread = try ControlThread(options: control, fleet: fleet)
-      fleet.awaitWorkers()
+      guard fleet.awaitWorkers() else {
+        log.error("not every worker could be started; --engine epoll needs less of the system")
+        return 1
+      }
       confinement.beforeServing()
       return thread.run()
     } catch {

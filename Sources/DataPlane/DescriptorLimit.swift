@@ -10,6 +10,18 @@ enum DescriptorLimit {
   /// connections and their backends.
   static func raise() { _ = clinux_raise_open_files() }
 
+  /// The rings of io_uring are locked memory, which is counted for all processes of a user together once this one may
+  /// not pass over the limit any more (CAP_IPC_LOCK).
+  static func raiseLockedMemory() {
+    let resource = __rlimit_resource_t(__RLIMIT_MEMLOCK.rawValue)
+    var limit = rlimit(rlim_cur: rlim_t.max, rlim_max: rlim_t.max)
+    // SAFETY: both calls read or fill a local.
+    if unsafe setrlimit(resource, &limit) == 0 { return }
+    unsafe _ = getrlimit(resource, &limit)
+    limit.rlim_cur = limit.rlim_max
+    unsafe _ = setrlimit(resource, &limit)
+  }
+
   /// Descriptors that a worker's tables have room for.
   static var slots: Int {
     var limit = rlimit(rlim_cur: 1024, rlim_max: 1024)

@@ -50,27 +50,27 @@ final class Fleet: FleetControl {
     }
   }
 
-  /// Returns when every worker has its engine, or has ended for want of one.
-  func awaitWorkers() {
+  /// Returns when every worker has its engine; false: some have ended for want of one.
+  func awaitWorkers() -> Bool {
     while ready.load(ordering: .acquiring) + finished.load(ordering: .acquiring) < options.workers { usleep(500) }
+    return ready.load(ordering: .acquiring) == options.workers
   }
 
   private func startWorker(_ mailbox: Mailbox, _ block: CounterBlock, seed: UInt64) throws(SystemError) {
-    let (options, budget) = (options, budget)
+    let options = options
     let mixed = (seed &+ 1) &* 0x9e37_79b9_7f4a_7c15 ^ monotonicNanoseconds()
     let thread = WorkerThread { [self] in
       do throws(SystemError) {
         switch options.engine {
         case .uring:
-          var worker = try Worker<UringEngine>(
-            mailbox: mailbox, options: options, counters: block, budget: budget, seed: mixed)
-          ready.add(1, ordering: .acquiringAndReleasing)
-          worker.run()
-        case .epoll:
-          var worker = try Worker<EpollEngine>(
-            mailbox: mailbox, options: options, counters: block, budget: budget, seed: mixed)
-          ready.add(1, ordering: .acquiringAndReleasing)
-          worker.run()
+          do throws(SystemError) {
+            try run(UringEngine.self, mailbox, block, seed: mixed)
+          } catch {
+            guard options.fallsBackToEpoll else { throw error }
+            options.log.warning("a worker uses epoll (\(error))")
+            try run(EpollEngine.self, mailbox, block, seed: mixed)
+          }
+        case .epoll: try run(EpollEngine.self, mailbox, block, seed: mixed)
         }
       } catch {
         options.log.error("worker: \(error)")
@@ -80,6 +80,15 @@ final class Fleet: FleetControl {
     }
     let code = thread.start()
     guard code == 0 else { throw SystemError(errno: code, operation: "pthread_create") }
+  }
+
+  /// The whole life of a worker. Throws when its engine cannot be made.
+  private func run<Engine: IOEngine & ~Copyable>(
+    _ engine: Engine.Type, _ mailbox: Mailbox, _ block: CounterBlock, seed: UInt64
+  ) throws(SystemError) {
+    var worker = try Worker<Engine>(mailbox: mailbox, options: options, counters: block, budget: budget, seed: seed)
+    ready.add(1, ordering: .acquiringAndReleasing)
+    worker.run()
   }
 
   // MARK: Configurations

@@ -11,6 +11,8 @@ public struct DataPlaneOptions: Sendable {
   /// Worker threads; each has its own loop, listeners, buffers and pools.
   public var workers: Int
   public var engine = Engine.epoll
+  /// A worker that gets no ring of io_uring after all (locked memory may run out) uses epoll.
+  public var fallsBackToEpoll = false
   public var limits = Limits()
   /// Descriptor of the access log; nil: off.
   public var accessLogDescriptor: Int32?

@@ -38,7 +38,8 @@ extension Worker where Engine: ~Copyable {
     let s = streams[stream]
     if !s[].flags.isDisjoint(with: [.timerArmed, .tunnelled]) {
       if s[].flags.contains(.timerArmed) { streamTimers.cancel(stream) }
-      if s[].flags.contains(.tunnelled) { counters.subtract(.upgradesActive) }
+      // TCP is counted by itself.
+      if s[].flags.intersection([.tunnelled, .layer4]) == .tunnelled { counters.subtract(.upgradesActive) }
     }
     releaseStreamCell(stream)
     s[].head.clear()
@@ -74,7 +75,6 @@ extension Worker where Engine: ~Copyable {
     if accessLog >= 0 { logExchange(stream) }
     if isRequest {
       counters.observeRequest(microseconds: (nowNanoseconds &- streams[stream][].startedNanoseconds) / 1000)
-      counters.subtract(.upgradesActive)
       freeStream(stream)
     } else {
       if !streams[stream][].flags.contains(.datagrams) { counters.subtract(.tcpConnectionsActive) }
