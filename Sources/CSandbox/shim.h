@@ -20,6 +20,9 @@ static inline int csandbox_seccomp(unsigned operation, unsigned flags, const voi
 static inline int csandbox_capset(struct __user_cap_header_struct *header, struct __user_cap_data_struct *data) {
   return (int)syscall(SYS_capset, header, data);
 }
+static inline int csandbox_capget(struct __user_cap_header_struct *header, struct __user_cap_data_struct *data) {
+  return (int)syscall(SYS_capget, header, data);
+}
 static inline int csandbox_landlock_create(const struct landlock_ruleset_attr *attributes, size_t size,
                                            unsigned flags) {
   return (int)syscall(SYS_landlock_create_ruleset, attributes, size, flags);

@@ -34,6 +34,7 @@ struct Confinement {
   /// Once the workers have what they need: rings that are made later are refused.
   func beforeServing() {
     do throws(SandboxError) {
+      try Sandbox.endLocking()
       try Sandbox.filterSystemCalls(refusal)
     } catch {
       log.info("system calls are not filtered (\(error))")

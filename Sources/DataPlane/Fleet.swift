@@ -2,6 +2,7 @@ import CLinux
 import ControlProtocol
 import Glibc
 import RoutingTable
+import Sandbox
 import Synchronization
 import SystemIO
 import TLS
@@ -87,6 +88,7 @@ final class Fleet: FleetControl {
     _ engine: Engine.Type, _ mailbox: Mailbox, _ block: CounterBlock, seed: UInt64
   ) throws(SystemError) {
     var worker = try Worker<Engine>(mailbox: mailbox, options: options, counters: block, budget: budget, seed: seed)
+    do throws(SandboxError) { try Sandbox.endLocking() } catch { options.log.warning("worker: \(error)") }
     ready.add(1, ordering: .acquiringAndReleasing)
     worker.run()
   }

@@ -25,8 +25,9 @@ public enum Sandbox {
     case off
   }
 
-  /// Becomes another user, if one is named, and keeps of root's powers only that to bind ports below 1024. Neither
-  /// this process nor a program that it might start can have more again (`no_new_privs`).
+  /// Becomes another user, if one is named, and keeps of root's powers only that to bind ports below 1024 and, until
+  /// `endLocking`, that to lock memory. Neither this process nor a program that it might start can have more again
+  /// (`no_new_privs`).
   public static func dropPrivileges(user: String?) throws(SandboxError) {
     let isRoot = geteuid() == 0
     if let user {
@@ -36,7 +37,13 @@ public enum Sandbox {
     guard csandbox_prctl(PR_SET_NO_NEW_PRIVS, 1) == 0 else {
       throw SandboxError("no_new_privs", errno: csandbox_errno())
     }
-    if isRoot { try keepOnlyBinding() }
+    if isRoot { try keep([UInt32(CAP_NET_BIND_SERVICE), UInt32(CAP_IPC_LOCK)]) }
+  }
+
+  /// The calling thread has what it locks in memory: rings of io_uring count towards a limit that all processes of a
+  /// user share, unless whoever makes them may pass over it.
+  public static func endLocking() throws(SandboxError) {
+    if geteuid() == 0 || hasPowers { try keep([UInt32(CAP_NET_BIND_SERVICE)]) }
   }
 
   private static func become(_ user: String) throws(SandboxError) {
@@ -47,29 +54,42 @@ public enum Sandbox {
     else { throw SandboxError("--user \(user)", errno: csandbox_errno()) }
   }
 
-  private static func keepOnlyBinding() throws(SandboxError) {
+  private static var hasPowers: Bool {
+    var data = powers([])
     var header = __user_cap_header_struct(version: UInt32(_LINUX_CAPABILITY_VERSION_3), pid: 0)
-    let kept = UInt32(1) << UInt32(CAP_NET_BIND_SERVICE)
-    var data = (
-      __user_cap_data_struct(effective: kept, permitted: kept, inheritable: 0),
+    let result = unsafe withUnsafeMutablePointer(to: &data) { data in
+      // SAFETY: version 3 fills two elements, which the tuple is.
+      unsafe data.withMemoryRebound(to: __user_cap_data_struct.self, capacity: 2) { data in
+        unsafe csandbox_capget(&header, data)
+      }
+    }
+    return result == 0 && data.0.permitted | data.1.permitted != 0
+  }
+
+  private static func powers(_ kept: [UInt32]) -> (__user_cap_data_struct, __user_cap_data_struct) {
+    let bits = kept.reduce(UInt32(0)) { $0 | 1 << $1 }
+    return (
+      __user_cap_data_struct(effective: bits, permitted: bits, inheritable: 0),
       __user_cap_data_struct(effective: 0, permitted: 0, inheritable: 0)
     )
-    let result = unsafe withUnsafeMutablePointer(to: &data) { data in
-      // SAFETY: version 3 reads two elements, which the tuple is.
-      unsafe data.withMemoryRebound(to: __user_cap_data_struct.self, capacity: 2) { data in
-        unsafe csandbox_capset(&header, data)
+  }
+
+  /// Those that a container has not given are not kept; the first is the one that matters most.
+  private static func keep(_ wanted: [UInt32]) throws(SandboxError) {
+    var kept = wanted
+    while true {
+      var header = __user_cap_header_struct(version: UInt32(_LINUX_CAPABILITY_VERSION_3), pid: 0)
+      var data = powers(kept)
+      let result = unsafe withUnsafeMutablePointer(to: &data) { data in
+        // SAFETY: version 3 reads two elements, which the tuple is.
+        unsafe data.withMemoryRebound(to: __user_cap_data_struct.self, capacity: 2) { data in
+          unsafe csandbox_capset(&header, data)
+        }
       }
+      if result == 0 { return }
+      if kept.isEmpty { throw SandboxError("capabilities", errno: csandbox_errno()) }
+      kept.removeLast()
     }
-    // A container may not have given that one; then none is kept.
-    if result == 0 { return }
-    data.0 = __user_cap_data_struct(effective: 0, permitted: 0, inheritable: 0)
-    let second = unsafe withUnsafeMutablePointer(to: &data) { data in
-      // SAFETY: as above.
-      unsafe data.withMemoryRebound(to: __user_cap_data_struct.self, capacity: 2) { data in
-        unsafe csandbox_capset(&header, data)
-      }
-    }
-    guard second == 0 else { throw SandboxError("capabilities", errno: csandbox_errno()) }
   }
 
   /// From here on only these folders and what is below them can be opened (Landlock, Linux 5.13). Paths that do not
