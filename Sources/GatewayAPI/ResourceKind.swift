@@ -100,7 +100,9 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
   /// Whether objects of this kind carry a status that is ours to write.
   public var hasStatus: Bool {
     switch self {
-    case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute, .istioGateway, .virtualService: true
+    case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute, .istioGateway,
+      .virtualService:
+      true
     case .referenceGrant, .service, .endpointSlice, .secret, .configMap, .namespace: false
     }
   }

@@ -180,7 +180,8 @@ import YAML
     Case(
       "apiVersion: v1\nkind: Pod\nmetadata: {name: p}",
       "kind: Pod (v1) is not a kind that is read; those are ConfigMap, EndpointSlice, GRPCRoute, Gateway, "
-        + "GatewayClass, HTTPRoute, Namespace, ReferenceGrant, Secret, Service, TCPRoute, TLSRoute, VirtualService"),
+        + "GatewayClass, HTTPRoute, Namespace, ReferenceGrant, Secret, Service, "
+        + "TCPRoute, TLSRoute, UDPRoute, VirtualService"),
     Case(
       "apiVersion: gateway.networking.k8s.io/v1alpha2\nkind: GRPCRoute\nmetadata: {name: p}",
       "kind: GRPCRoute is not known in apiVersion gateway.networking.k8s.io/v1alpha2; it is known in "

@@ -136,6 +136,7 @@ extension Worker where Engine == SimulatedEngine {
       case .upstream:
         gauges.upstream += 1
         fault = checkBackend(index, connection, &gauges, &listed)
+      case .datagramListener, .datagramSession: fault = "there are no datagrams in this world"
       }
       fault = fault ?? checkAny(index, connection, plan)
       if let fault { return "\(connection.role) connection \(index): \(fault)" }

@@ -7,7 +7,8 @@ struct CounterTests {
   @Test func indicesFollowTheDeclaration() {
     for (index, counter) in Counter.allCases.enumerated() { #expect(counter.index == index) }
     for (index, limit) in Limit.allCases.enumerated() { #expect(limit.index == index) }
-    #expect(Counter.count <= 64 && Limit.count <= 64)
+    // What a `CounterBlock` has room for.
+    #expect(Counter.count <= 128 && Limit.count <= 128)
   }
 
   @Test func descriptionsAreUniqueAndGrouped() {

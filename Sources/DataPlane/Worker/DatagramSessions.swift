@@ -10,8 +10,8 @@ struct DatagramKey: Equatable {
 
 /// The UDP sessions of a worker by their keys. A session's number is the descriptor that leads to its backend.
 ///
-/// An open-addressing table, at most half full. Clients choose most of what is hashed, so a number that they do not know
-/// is hashed with it: they can not make their sessions meet.
+/// An open-addressing table, at most half full. Clients choose most of what is hashed, so a number that they do not
+/// know is hashed with it: they can not make their sessions meet.
 @safe
 struct DatagramSessions: ~Copyable {
   private struct Entry {

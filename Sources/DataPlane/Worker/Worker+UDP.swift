@@ -12,8 +12,8 @@ struct DatagramSession {
   var local = LocalAddress()
 }
 
-/// UDP: the datagrams of one client at one listener are a session, which has a backend and a socket of its own to it, so
-/// that answers find their way back. It ends when nothing has passed for a while.
+/// UDP: the datagrams of one client at one listener are a session, which has a backend and a socket of its own to it,
+/// so that answers find their way back. It ends when nothing has passed for a while.
 ///
 /// The socket to the backend stands in the connection table under the role `datagramSession`, with the client as its
 /// peer; a `Stream` holds the rest until the access log's line.
