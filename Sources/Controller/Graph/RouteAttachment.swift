@@ -40,25 +40,15 @@ struct RouteAttachment {
     for (object, identity) in objects {
       switch object.resource {
       case .httpRoute(let route) where concernsUs(route.parentRefs, identity):
-        var draft = drafts.draft(route, identity, &builder)
-        draft.notices = Notice.fields(of: object)
-        attach(draft, &memory, &builder)
+        attach(drafts.draft(route, identity, &builder), of: object, &memory, &builder)
       case .grpcRoute(let route) where concernsUs(route.parentRefs, identity):
-        var draft = drafts.draft(route, identity, &builder)
-        draft.notices = Notice.fields(of: object)
-        attach(draft, &memory, &builder)
+        attach(drafts.draft(route, identity, &builder), of: object, &memory, &builder)
       case .tlsRoute(let route) where concernsUs(route.parentRefs, identity):
-        var draft = drafts.draft(route, identity, &builder)
-        draft.notices = Notice.fields(of: object)
-        attach(draft, &memory, &builder)
+        attach(drafts.draft(route, identity, &builder), of: object, &memory, &builder)
       case .tcpRoute(let route) where concernsUs(route.parentRefs, identity):
-        var draft = drafts.draft(route, identity, &builder)
-        draft.notices = Notice.fields(of: object)
-        attach(draft, &memory, &builder)
+        attach(drafts.draft(route, identity, &builder), of: object, &memory, &builder)
       case .udpRoute(let route) where concernsUs(route.parentRefs, identity):
-        var draft = drafts.draft(route, identity, &builder)
-        draft.notices = Notice.fields(of: object)
-        attach(draft, &memory, &builder)
+        attach(drafts.draft(route, identity, &builder), of: object, &memory, &builder)
       case .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute:
         // No parent is ours; an entry that we once wrote is taken back.
         nodes.append(RouteNode(object: identity, parents: []))
@@ -76,6 +66,14 @@ struct RouteAttachment {
   }
 
   // MARK: one route
+
+  private mutating func attach(
+    _ draft: RouteDraft, of object: StoredObject, _ memory: inout BuildMemory, _ builder: inout ModelBuilder
+  ) {
+    var draft = draft
+    draft.notices = Notice.fields(of: object)
+    attach(draft, &memory, &builder)
+  }
 
   private func gatewayKey(_ reference: ParentReference, _ route: ObjectIdentity) -> ResourceKey? {
     guard reference.group == ResourceKind.gateway.group, reference.kind == "Gateway" else { return nil }
