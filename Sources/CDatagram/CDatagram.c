@@ -52,7 +52,6 @@ int cdatagram_receive(int fd, struct cdatagram *list, int count) {
   int received = recvmmsg(fd, heads, (unsigned)count, MSG_DONTWAIT, NULL);
   for (int i = 0; i < received; i++) {
     list[i].length = heads[i].msg_len;
-    list[i].truncated = (heads[i].msg_hdr.msg_flags & MSG_TRUNC) != 0;
     cdatagram_read_local(&list[i], &heads[i].msg_hdr);
   }
   return received;

@@ -15,7 +15,6 @@ struct cdatagram {
   uint32_t interface;
   uint8_t local[16];
   uint16_t family;
-  uint16_t truncated;
 };
 
 enum { CDATAGRAM_BATCH = 32 };

@@ -38,9 +38,7 @@ public struct TCPRoute: Hashable, Sendable {
 
   init(_ reader: inout ObjectReader, _ metadata: ObjectMeta) {
     self.metadata = metadata
-    (common, rules) = reader.requiredObject("spec") { spec in
-      (CommonRouteFields(&spec, hostnames: nil), spec.requiredList("rules", count: 1...1) { Layer4RouteRule(&$0) })
-    }
+    (common, rules) = readSpecWithoutHostnames(&reader)
     status = readStatus(&reader) { RouteStatus(&$0) } ?? RouteStatus()
   }
 }
@@ -58,10 +56,14 @@ public struct UDPRoute: Hashable, Sendable {
 
   init(_ reader: inout ObjectReader, _ metadata: ObjectMeta) {
     self.metadata = metadata
-    (common, rules) = reader.requiredObject("spec") { spec in
-      (CommonRouteFields(&spec, hostnames: nil), spec.requiredList("rules", count: 1...1) { Layer4RouteRule(&$0) })
-    }
+    (common, rules) = readSpecWithoutHostnames(&reader)
     status = readStatus(&reader) { RouteStatus(&$0) } ?? RouteStatus()
+  }
+}
+
+private func readSpecWithoutHostnames(_ reader: inout ObjectReader) -> (CommonRouteFields, [Layer4RouteRule]) {
+  reader.requiredObject("spec") { spec in
+    (CommonRouteFields(&spec, hostnames: nil), spec.requiredList("rules", count: 1...1) { Layer4RouteRule(&$0) })
   }
 }
 
