@@ -100,8 +100,10 @@ final class Fleet: FleetControl {
     if let current, current.resources.image === image {
       resources = current.resources
     } else {
-      resources = try ImageResources(image, ticketKeys: ticketKeys, limits: options.limits)
+      resources = try ImageResources(
+        image, ticketKeys: ticketKeys, limits: options.limits, reusing: current?.resources)
       for notice in resources.notices { options.log.warning("tls: \(notice)") }
+      for problem in resources.backendClients.problems { options.log.error("\(problem); it answers 503") }
     }
     let configuration = LoadedConfiguration(
       resources, changes: changes, sequence: sequence + 1, interner: &interner)

@@ -42,6 +42,7 @@ public enum FieldSupport {
     .tlsRoute: ["spec.useDefaultGateways=All"].map(FieldPattern.init),
     .tcpRoute: ["spec.useDefaultGateways=All"].map(FieldPattern.init),
     .udpRoute: ["spec.useDefaultGateways=All"].map(FieldPattern.init),
+    .backendTLSPolicy: ["spec.options"].map(FieldPattern.init),
     .istioGateway: istioGateway,
     .virtualService: virtualService,
     .service: [
@@ -52,7 +53,7 @@ public enum FieldSupport {
 
   private static let gateway: [FieldPattern] =
     [
-      "spec.addresses", "spec.infrastructure", "spec.defaultScope=All", "spec.tls.backend",
+      "spec.addresses", "spec.infrastructure", "spec.defaultScope=All",
       "spec.allowedListeners.namespaces.from=All|Selector|Same",
       "spec.listeners[].tls.options",
     ].map(FieldPattern.init)

@@ -24,6 +24,7 @@ public enum Resource: Hashable, Sendable {
   case tcpRoute(TCPRoute)
   case udpRoute(UDPRoute)
   case referenceGrant(ReferenceGrant)
+  case backendTLSPolicy(BackendTLSPolicy)
   case istioGateway(IstioGateway)
   case virtualService(VirtualService)
   case service(Service)
@@ -42,6 +43,7 @@ public enum Resource: Hashable, Sendable {
     case .tcpRoute: .tcpRoute
     case .udpRoute: .udpRoute
     case .referenceGrant: .referenceGrant
+    case .backendTLSPolicy: .backendTLSPolicy
     case .istioGateway: .istioGateway
     case .virtualService: .virtualService
     case .service: .service
@@ -62,6 +64,7 @@ public enum Resource: Hashable, Sendable {
     case .tcpRoute(let value): value.metadata
     case .udpRoute(let value): value.metadata
     case .referenceGrant(let value): value.metadata
+    case .backendTLSPolicy(let value): value.metadata
     case .istioGateway(let value): value.metadata
     case .virtualService(let value): value.metadata
     case .service(let value): value.metadata
@@ -82,6 +85,7 @@ public enum Resource: Hashable, Sendable {
     case .tcpRoute(let value): value.origin
     case .udpRoute(let value): value.origin
     case .referenceGrant(let value): value.origin
+    case .backendTLSPolicy(let value): value.origin
     case .istioGateway(let value): value.origin
     case .virtualService(let value): value.origin
     case .service(let value): value.origin
@@ -140,6 +144,7 @@ private func decode(
   case .tcpRoute: .tcpRoute(placed(TCPRoute(&reader, metadata), \.origin, origin))
   case .udpRoute: .udpRoute(placed(UDPRoute(&reader, metadata), \.origin, origin))
   case .referenceGrant: .referenceGrant(placed(ReferenceGrant(&reader, metadata), \.origin, origin))
+  case .backendTLSPolicy: .backendTLSPolicy(placed(BackendTLSPolicy(&reader, metadata), \.origin, origin))
   case .istioGateway: .istioGateway(placed(IstioGateway(&reader, metadata), \.origin, origin))
   case .virtualService: .virtualService(placed(VirtualService(&reader, metadata), \.origin, origin))
   case .service: .service(placed(Service(&reader, metadata), \.origin, origin))

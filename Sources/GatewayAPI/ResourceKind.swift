@@ -9,6 +9,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
   case tcpRoute
   case udpRoute
   case referenceGrant
+  case backendTLSPolicy
   case istioGateway
   case virtualService
   case service
@@ -28,6 +29,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .tcpRoute: "TCPRoute"
     case .udpRoute: "UDPRoute"
     case .referenceGrant: "ReferenceGrant"
+    case .backendTLSPolicy: "BackendTLSPolicy"
     case .virtualService: "VirtualService"
     case .service: "Service"
     case .endpointSlice: "EndpointSlice"
@@ -40,7 +42,8 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
   /// The API group; empty for the core group.
   public var group: String {
     switch self {
-    case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute, .referenceGrant:
+    case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute,
+      .referenceGrant, .backendTLSPolicy:
       "gateway.networking.k8s.io"
     case .istioGateway, .virtualService: "networking.istio.io"
     case .endpointSlice: "discovery.k8s.io"
@@ -55,6 +58,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .istioGateway, .virtualService: ["v1", "v1beta1", "v1alpha3"]
     case .tlsRoute: ["v1", "v1alpha3", "v1alpha2"]
     case .tcpRoute, .udpRoute: ["v1", "v1alpha2"]
+    case .backendTLSPolicy: ["v1", "v1alpha3"]
     case .grpcRoute, .service, .endpointSlice, .secret, .configMap, .namespace: ["v1"]
     }
   }
@@ -70,6 +74,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .tcpRoute: "tcproutes"
     case .udpRoute: "udproutes"
     case .referenceGrant: "referencegrants"
+    case .backendTLSPolicy: "backendtlspolicies"
     case .virtualService: "virtualservices"
     case .service: "services"
     case .endpointSlice: "endpointslices"
@@ -86,6 +91,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .gatewayClass: ["gc"]
     case .gateway: ["gtw"]
     case .referenceGrant: ["refgrant"]
+    case .backendTLSPolicy: ["btlspolicy"]
     case .istioGateway: ["gw"]
     case .virtualService: ["vs"]
     case .service: ["svc"]
@@ -100,8 +106,8 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
   /// Whether objects of this kind carry a status that is ours to write.
   public var hasStatus: Bool {
     switch self {
-    case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute, .istioGateway,
-      .virtualService:
+    case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute, .backendTLSPolicy,
+      .istioGateway, .virtualService:
       true
     case .referenceGrant, .service, .endpointSlice, .secret, .configMap, .namespace: false
     }

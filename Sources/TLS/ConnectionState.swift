@@ -144,7 +144,19 @@ func destroyConnection(_ state: UnsafeMutablePointer<ConnectionState>) {
   unsafe state.deallocate()
 }
 
-func setServerName(_ state: UnsafeMutablePointer<ConnectionState>, _ name: Bytes, _ isVerifying: Bool) -> Bool {
+/// Offers one application protocol, whatever the context offers.
+func offerProtocol(_ state: UnsafeMutablePointer<ConnectionState>, _ alpn: ALPN) -> Bool {
+  let wire = alpn.wire
+  return unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 16) { buffer in
+    let text = unsafe buffer.baseAddress.unsafelyUnwrapped
+    unsafe text[0] = UInt8(wire.utf8CodeUnitCount)
+    // SAFETY: the names are shorter than the room.
+    unsafe memcpy(text + 1, wire.utf8Start, wire.utf8CodeUnitCount)
+    return unsafe SSL_set_alpn_protos(state.pointee.ssl, text, UInt32(wire.utf8CodeUnitCount + 1)) == 0
+  }
+}
+
+func setServerName(_ state: UnsafeMutablePointer<ConnectionState>, _ name: Bytes, _ verifies: Bool) -> Bool {
   if name.firstIndex(of: 0) >= 0 || name.count > 255 { return false }
   let ssl = unsafe state.pointee.ssl
   return unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in
@@ -152,10 +164,14 @@ func setServerName(_ state: UnsafeMutablePointer<ConnectionState>, _ name: Bytes
     unsafe memcpy(text, name.start, name.count)
     unsafe text[name.count] = 0
     let parameters = unsafe SSL_get0_param(ssl)
-    if unsafe X509_VERIFY_PARAM_set1_ip_asc(parameters, text) == 1 { return true }
+    if unsafe X509_VERIFY_PARAM_set1_ip_asc(parameters, text) == 1 {
+      // The library would hold the certificate against it from now on.
+      if !verifies { unsafe _ = X509_VERIFY_PARAM_set1_ip(parameters, nil, 0) }
+      return true
+    }
     ERR_clear_error()
     if unsafe sluice_SSL_set_tlsext_host_name(ssl, text) != 1 { return false }
-    return unsafe !isVerifying || SSL_set1_host(ssl, text) == 1
+    return unsafe !verifies || SSL_set1_host(ssl, text) == 1
   }
 }
 

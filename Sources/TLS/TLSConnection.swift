@@ -16,13 +16,17 @@ public struct TLSConnection {
     unsafe makeConnection(server.base, isServer: true)
   }
 
-  /// The client's side: the first `read` makes the ClientHello. `serverName` is sent (RFC 6066 section 3) and
-  /// is what the certificate must be for; an IP address is checked but not sent; empty: neither, and a client
-  /// that verifies then only checks the chain. Nil when memory is out or the name holds a NUL.
-  public static func connect(_ client: TLSClientHandle, serverName: Bytes) -> TLSConnection? {
+  /// The client's side: the first `read` makes the ClientHello. `serverName` is sent (RFC 6066 section 3) and,
+  /// where the client has no list of names, is what the certificate must be for; an IP address is checked but not
+  /// sent; empty: neither, and a client that verifies then only checks the chain. `alpn` is all that is offered,
+  /// `.none` leaves it to the client. Nil when memory is out or the name holds a NUL.
+  public static func connect(
+    _ client: TLSClientHandle, serverName: Bytes, alpn: ALPN = .none
+  ) -> TLSConnection? {
     guard let made = unsafe makeConnection(client.base, isServer: false) else { return nil }
-    if serverName.isEmpty { return made }
-    if unsafe setServerName(made.state, serverName, client.isVerifying) { return made }
+    let isOffered = unsafe alpn == .none || offerProtocol(made.state, alpn)
+    if isOffered && serverName.isEmpty { return made }
+    if isOffered, unsafe setServerName(made.state, serverName, client.verifiesServerName) { return made }
     made.destroy()
     return nil
   }
@@ -120,11 +124,13 @@ public struct TLSConnection {
 
   // MARK: Tickets (client)
 
-  /// The newest session of the connection, to be resumed by another; nil when there is none. Who takes it
-  /// destroys it.
+  /// The newest session of the connection, to be resumed by another; nil when there is none (in TLS 1.3 it comes
+  /// after the handshake). Who takes it destroys it.
   public func takeSession() -> TLSSession? {
     guard let session = unsafe SSL_get1_session(state.pointee.ssl) else { return nil }
-    return unsafe TLSSession(session: session)
+    if unsafe SSL_SESSION_is_resumable(session) == 1 { return unsafe TLSSession(session: session) }
+    unsafe SSL_SESSION_free(session)
+    return nil
   }
 
   /// Before the first `read`.

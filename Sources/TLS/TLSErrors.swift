@@ -60,11 +60,17 @@ public enum TLSRead: Equatable, Sendable {
 public enum ALPN: UInt8, Sendable {
   case none, http1, h2
 
-  var wireName: [UInt8] {
+  /// RFC 7301 section 6.
+  var wire: StaticString {
     switch self {
-    case .none: []
-    case .http1: Array("http/1.1".utf8)
-    case .h2: Array("h2".utf8)
+    case .none: ""
+    case .http1: "http/1.1"
+    case .h2: "h2"
     }
   }
+
+  var wireName: [UInt8] { unsafe Array(UnsafeBufferPointer(start: wire.utf8Start, count: wire.utf8CodeUnitCount)) }
+
+  /// One element of a list of protocol names; empty for none.
+  var offer: [UInt8] { self == .none ? [] : [UInt8(wireName.count)] + wireName }
 }

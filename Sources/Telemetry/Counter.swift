@@ -25,6 +25,9 @@ public enum Counter: UInt8, CaseIterable, Sendable {
   case upstreamConnections, upstreamConnectionsActive, upstreamConnectFailures, upstreamLeases
   case upstreamRequests, upstreamRequestsActive, upstreamResets, upstreamRetries
   case upstreamGoAwaysReceived
+  case upstreamTLSHandshakes, upstreamTLSResumptions
+  case upstreamTLSExpired, upstreamTLSWrongName, upstreamTLSUnknownAuthority, upstreamTLSBadCertificate
+  case upstreamTLSRefusedOurs, upstreamTLSNothingInCommon, upstreamTLSOther, upstreamTLSTruncations
   case malformedResponses
   case upstreamBytesReceived, upstreamBytesSent
   case requestTimeouts, backendTimeouts
@@ -80,6 +83,10 @@ extension Counter {
       .upstreamGoAwaysReceived, .malformedResponses, .upstreamBytesReceived, .upstreamBytesSent,
       .requestTimeouts, .backendTimeouts:
       upstreamDescription
+    case .upstreamTLSHandshakes, .upstreamTLSResumptions, .upstreamTLSExpired, .upstreamTLSWrongName,
+      .upstreamTLSUnknownAuthority, .upstreamTLSBadCertificate, .upstreamTLSRefusedOurs,
+      .upstreamTLSNothingInCommon, .upstreamTLSOther, .upstreamTLSTruncations:
+      upstreamTLSDescription
     case .http2StreamsActive, .http2ResetsReceived, .http2ResetsSent, .http2GoAwaysSent,
       .http2ProtocolErrors:
       http2Description
@@ -244,6 +251,29 @@ extension Counter {
       return Self.total("sluice_rule_timeouts_total", "timeout=\"request\"", timeouts)
     default:
       return Self.total("sluice_rule_timeouts_total", "timeout=\"backend\"", timeouts)
+    }
+  }
+
+  private var upstreamTLSDescription: Description {
+    let done: StaticString = "TLS handshakes with backends."
+    let failed: StaticString = "TLS connections to backends that did not come about, by what was wrong."
+    let family: StaticString = "sluice_upstream_tls_failures_total"
+    switch self {
+    case .upstreamTLSHandshakes:
+      return Self.total("sluice_upstream_tls_handshakes_total", "resumed=\"no\"", done)
+    case .upstreamTLSResumptions:
+      return Self.total("sluice_upstream_tls_handshakes_total", "resumed=\"yes\"", done)
+    case .upstreamTLSExpired: return Self.total(family, "reason=\"expired\"", failed)
+    case .upstreamTLSWrongName: return Self.total(family, "reason=\"wrong_name\"", failed)
+    case .upstreamTLSUnknownAuthority: return Self.total(family, "reason=\"unknown_authority\"", failed)
+    case .upstreamTLSBadCertificate: return Self.total(family, "reason=\"bad_certificate\"", failed)
+    case .upstreamTLSRefusedOurs: return Self.total(family, "reason=\"refused_ours\"", failed)
+    case .upstreamTLSNothingInCommon: return Self.total(family, "reason=\"nothing_in_common\"", failed)
+    case .upstreamTLSOther: return Self.total(family, "reason=\"other\"", failed)
+    default:
+      return Self.total(
+        "sluice_upstream_tls_truncations_total", "",
+        "Responses that only the end of the connection ends, and whose connection ended without close_notify.")
     }
   }
 

@@ -19,7 +19,7 @@ public enum Limit: UInt8, CaseIterable, Sendable {
   case maxContinuationFrames, maxUnknownFrames, maxQueuedControlFrames
   // Backends.
   case upstreamConnectTimeout, upstreamIdleTimeout, maxIdleUpstreamPerEndpoint
-  case maxUpstreamPerEndpoint, maxUpstreamStreams, maxInterimResponses
+  case maxUpstreamPerEndpoint, maxUpstreamStreams, maxUpstreamSessions, maxInterimResponses
   // The process.
   case drainTimeout, maxAdminConnections, maxMemory
 
@@ -85,8 +85,8 @@ extension Limit {
       .maxChunkExtensionBytes, .maxRequestBodyBytes, .bufferHighWater, .bufferLowWater:
       messageDefinition
     case .upstreamConnectTimeout, .upstreamIdleTimeout, .maxIdleUpstreamPerEndpoint,
-      .maxUpstreamPerEndpoint, .maxUpstreamStreams, .maxInterimResponses, .drainTimeout, .maxAdminConnections,
-      .maxMemory:
+      .maxUpstreamPerEndpoint, .maxUpstreamStreams, .maxUpstreamSessions, .maxInterimResponses, .drainTimeout,
+      .maxAdminConnections, .maxMemory:
       upstreamDefinition
     default: http2Definition
     }
@@ -220,6 +220,9 @@ extension Limit {
       Self.count("max-upstream-streams", 1...1_000_000, "requests at once on one HTTP/2 backend connection")
     case .maxInterimResponses:
       Self.count("max-interim-responses", 0...10_000, "1xx responses of a backend to one request: 502")
+    case .maxUpstreamSessions:
+      Self.count(
+        "max-upstream-sessions", 0...64, "TLS sessions kept for resumption by an endpoint, of one worker; 0: none")
     case .drainTimeout:
       Self.time("drain-timeout", "from SIGTERM until what is still open is closed")
     case .maxAdminConnections:

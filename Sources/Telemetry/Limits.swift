@@ -50,6 +50,7 @@ public struct Limits: Sendable, Equatable {
   public var maxUpstreamPerEndpoint = 0
   public var maxUpstreamStreams = 100
   public var maxInterimResponses = 16
+  public var maxUpstreamSessions = 4
 
   public var drainTimeout = 30_000
   public var maxAdminConnections = 64
@@ -120,6 +121,7 @@ public struct Limits: Sendable, Equatable {
     case .maxUpstreamPerEndpoint: \.maxUpstreamPerEndpoint
     case .maxUpstreamStreams: \.maxUpstreamStreams
     case .maxInterimResponses: \.maxInterimResponses
+    case .maxUpstreamSessions: \.maxUpstreamSessions
     case .drainTimeout: \.drainTimeout
     case .maxAdminConnections: \.maxAdminConnections
     case .maxMemory: \.maxMemory

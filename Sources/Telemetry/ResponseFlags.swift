@@ -30,11 +30,13 @@ public struct ResponseFlags: OptionSet, Sendable, Equatable {
   @inlinable public static var idleTimeout: Self { Self(rawValue: 1 << 19) }
   /// The socket's certificate could not be used or the handshake failed.
   @inlinable public static var tls: Self { Self(rawValue: 1 << 20) }
+  /// TLS to the backend did not come about: its certificate, ours, or nothing in common.
+  @inlinable public static var upstreamTLS: Self { Self(rawValue: 1 << 22) }
 
   /// The peer's word is not taken for whose connection it is.
   @inlinable public static var untrusted: Self { Self(rawValue: 1 << 21) }
 
-  public static let count = 22
+  public static let count = 23
 
   /// Name of flag number `bit` as the access log writes it.
   public static func name(ofBit bit: Int) -> StaticString {
@@ -61,6 +63,7 @@ public struct ResponseFlags: OptionSet, Sendable, Equatable {
     case 19: "idle_timeout"
     case 20: "tls"
     case 21: "untrusted"
+    case 22: "upstream_tls"
     default: "unknown"
     }
   }

@@ -278,7 +278,7 @@ final class Simulation {
     let notice = SnapshotNotice(
       revision: table.revision, byteCount: UInt64(bytes.count), checksum: checksum, endpointSequence: 0)
     let resources = try ImageResources(
-      MappedImage(copying: bytes, notice: notice), ticketKeys: ticketKeys, limits: plan.limits)
+      MappedImage(copying: bytes, notice: notice), ticketKeys: ticketKeys, limits: plan.limits, reusing: nil)
     sequence += 1
     let configuration = LoadedConfiguration(resources, changes: [], sequence: sequence, interner: &interner)
     var added: [ListenerSocket] = []

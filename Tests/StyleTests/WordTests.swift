@@ -21,6 +21,7 @@ import Testing
     "Sources/TLS/TLSClient.swift @unchecked Sendable",
     "Sources/TLS/TLSMemory.swift nonisolated(unsafe)",
     "Sources/TLS/TLSServer.swift @unchecked Sendable",
+    "Sources/TLS/TrustStore.swift @unchecked Sendable",
     "Sources/Telemetry/CounterBlock.swift @unchecked Sendable",
   ]
 

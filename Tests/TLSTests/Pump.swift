@@ -10,6 +10,8 @@ final class End {
   var failure: TLSFailure?
   var readSize = 4096
 
+  init(_ connection: TLSConnection) { self.connection = connection }
+
   init(accept server: TLSServer) throws { connection = try #require(TLSConnection.accept(server.handle)) }
 
   init(connect client: TLSClient, name: String, session: TLSSession? = nil) throws {

@@ -124,7 +124,8 @@ extension ResourceKind {
   /// Groups of kinds that `kubectl get` takes as one word.
   var categories: [String] {
     switch self {
-    case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute, .referenceGrant:
+    case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute, .referenceGrant,
+      .backendTLSPolicy:
       ["gateway-api"]
     case .istioGateway, .virtualService: ["istio-io", "networking-istio-io"]
     case .service, .endpointSlice, .secret, .configMap, .namespace: []

@@ -83,6 +83,11 @@ struct TableView {
         Column(name: "Resolved") { Self.parents("ResolvedRefs", of: $0) },
         Column(name: "Parents", priority: 1) { Self.joined($0["spec"]?["parentRefs"], "name") },
       ]
+    case .backendTLSPolicy:
+      [
+        Column(name: "Targets") { Self.joined($0["spec"]?["targetRefs"], "name") },
+        Column(name: "Hostname") { Self.text($0["spec"]?["validation"]?["hostname"]) },
+      ]
     case .virtualService:
       [
         Column(name: "Gateways") { Self.list($0["spec"]?["gateways"]) },

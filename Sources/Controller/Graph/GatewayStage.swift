@@ -26,6 +26,18 @@ struct GatewayStage {
     node.listeners = gateway.spec.listeners.map { listener(of: gateway, $0, &memory, &builder) }
     for index in node.listeners.indices { node.listeners[index].apply(gateway.metadata.annotations) }
     node.isInsecure = gateway.spec.tls?.allowsInsecureFallback ?? false
+    if let reference = gateway.spec.tls?.clientCertificateRef {
+      do throws(Fault) {
+        let found = try certificate(
+          reference, from: gateway.metadata.namespace, CertificateLookup(references: references), &memory, &builder)
+        node.clientCertificate = ClientCertificate(
+          index: found.index, name: "\(reference.namespace ?? gateway.metadata.namespace)/\(reference.name)")
+      } catch {
+        // Without it backends that ask for one will say no.
+        let reason = error.reason == "RefNotPermitted" ? error.reason : "InvalidClientCertificateRef"
+        node.referenceFault = Fault(reason, error.at("spec.tls.backend.clientCertificateRef").message)
+      }
+    }
     var rejection: Verdict?
     // Leaving out what keeps people out would let them in.
     if let field = object.closedFields.first {

@@ -9,13 +9,16 @@ public struct Graph: Sendable {
   var routes: [RouteNode] = []
   var istioGateways: [IstioGatewayNode] = []
   var virtualServices: [VirtualServiceNode] = []
+  var backendTLSPolicies: [BackendTLSPolicyNode] = []
   /// What is to be served.
   public internal(set) var model = RoutingModel()
 
   /// Builds the graph of a store. `memory` only saves work: the same input gives the same graph without it.
   static func build(_ store: ResourceStore, _ options: ControllerOptions, memory: inout BuildMemory) -> Graph {
     var builder = ModelBuilder()
-    let references = References(store: store, options: options)
+    var references = References(store: store, options: options)
+    var policies = BackendTLSPolicyStage(references: references).resolve(&builder)
+    references.backendTLS = policies.table
     let classes = GatewayClassStage(store: store, options: options)
     var gateways = GatewayStage(references: references, classes: classes)
       .gateways(memory: &memory, builder: &builder)
@@ -26,10 +29,12 @@ public struct Graph: Sendable {
     attachment.attachAll(memory: &memory, builder: &builder)
     var virtual = VirtualServiceStage(references: references, gateways: istioGateways)
     virtual.attachAll(memory: &memory, builder: &builder)
+    for index in policies.nodes.indices { policies.nodes[index].findAncestors(attachment.nodes, in: store) }
     memory.forget(notIn: store)
     return Graph(
       classes: classes.nodes, gateways: attachment.gateways, routes: attachment.nodes,
       istioGateways: virtual.gateways, virtualServices: virtual.nodes,
+      backendTLSPolicies: policies.nodes,
       model: builder.model(services(attachment.gateways, virtual.gateways, claims)))
   }
 

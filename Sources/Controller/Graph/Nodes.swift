@@ -71,6 +71,17 @@ struct GatewayNode: Sendable {
   var listeners: [ListenerNode]
   /// Some port lets clients in whose certificates do not verify.
   var isInsecure = false
+  /// What is shown to backends that ask for a certificate.
+  var clientCertificate: ClientCertificate?
+  /// Nil: its own references are good, or there are none.
+  var referenceFault: Fault?
+}
+
+struct ClientCertificate: Sendable, Hashable {
+  /// Index into the model's certificates.
+  var index: Int
+  /// `default/client-tls`.
+  var name: String
 }
 
 /// A listener of a Gateway, or a server of an Istio Gateway.

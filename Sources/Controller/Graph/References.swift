@@ -5,6 +5,10 @@ import RoutingTable
 struct References {
   let store: ResourceStore
   let options: ControllerOptions
+  /// Set before routes are read.
+  var backendTLS = BackendTLSTable()
+  /// What the Gateway that leads to the backends shows to those that it speaks TLS with.
+  var clientCertificate: ClientCertificate?
   private let grants: [String: [ReferenceGrant]]
   /// What the ports of Services say about their protocol is nothing to us.
   var ignoresProtocols = false
@@ -44,9 +48,25 @@ struct References {
   /// Of a Service: the version of the PROXY protocol header that its connections begin with, `v1` or `v2`.
   static let proxyProtocolAnnotation = "sluice.dev/proxy-protocol"
 
+  /// Reason of a backend that is there, but whose BackendTLSPolicy cannot be followed.
+  static let invalidTLS = "InvalidBackendTLSPolicy"
+
   /// The backend behind one port of a Service. Without a port it must have only one.
   func backend(_ name: ServiceName, port: Int?) throws(Fault) -> ModelBackend {
-    var backend = try place(of: name, port: port)
+    let policy = backendTLS.entry(name, portName: portName(of: name, port: port))
+    // What goes on as it came is not encrypted once more.
+    let tls = ignoresProtocols ? nil : policy
+    if case .invalid(let fault)? = tls { throw Fault(Self.invalidTLS, fault.message) }
+    var backend = try place(of: name, port: port, isSecure: tls != nil)
+    if tls == nil && policy != nil { backend.id += " as it comes" }
+    if case .settings(let source)? = tls {
+      backend.tls = source
+      if let shown = clientCertificate {
+        backend.tls?.certificate = shown.index
+        // Connections that show different certificates are those of different backends.
+        backend.id += " as \(shown.name)"
+      }
+    }
     switch store.service(name)?.metadata.annotations[Self.proxyProtocolAnnotation] {
     case nil, "off": break
     case "v1": backend.proxyProtocol = .v1
@@ -59,7 +79,12 @@ struct References {
     return backend
   }
 
-  private func place(of name: ServiceName, port: Int?) throws(Fault) -> ModelBackend {
+  private func portName(of name: ServiceName, port: Int?) -> String? {
+    guard let service = store.service(name), let number = port ?? service.onlyPort else { return nil }
+    return service.spec.ports.first { $0.port == number }?.name
+  }
+
+  private func place(of name: ServiceName, port: Int?, isSecure: Bool) throws(Fault) -> ModelBackend {
     let service = store.service(name)
     if let override = overridden(name) {
       guard let number = port ?? service?.onlyPort else {
@@ -67,7 +92,7 @@ struct References {
       }
       let known = service?.spec.ports.first { $0.port == number }
       return ModelBackend(
-        id: "\(name):\(number)", proto: try proto(known?.appProtocol, name, number),
+        id: "\(name):\(number)", proto: try proto(known?.appProtocol, name, number, isSecure: isSecure),
         origin: .host(override.address, port: UInt16(clamping: number)))
     }
     guard let service else {
@@ -84,7 +109,7 @@ struct References {
         throw Fault("BackendNotFound", "Service \(name) is an ExternalName without spec.externalName")
       }
       return ModelBackend(
-        id: "\(name):\(number)", proto: try proto(found?.appProtocol, name, number),
+        id: "\(name):\(number)", proto: try proto(found?.appProtocol, name, number, isSecure: isSecure),
         origin: .host(host.hasSuffix(".") ? String(host.dropLast()) : host, port: UInt16(clamping: number)))
     }
     guard let found else {
@@ -93,24 +118,26 @@ struct References {
         "BackendNotFound", "Service \(name) has no port \(number); it has \(ports.isEmpty ? "none" : ports)")
     }
     return ModelBackend(
-      id: "\(name):\(number)", proto: try proto(found.appProtocol, name, number),
+      id: "\(name):\(number)", proto: try proto(found.appProtocol, name, number, isSecure: isSecure),
       origin: .slices(service: name, portName: found.name ?? "", port: UInt16(clamping: found.port)))
   }
 
-  /// KEP-3726's names, and IANA's `grpc`. Backends behind TLS are not spoken to yet.
-  private func proto(_ appProtocol: String?, _ name: ServiceName, _ port: Int) throws(Fault)
-    -> BackendProtocol
-  {
+  /// KEP-3726's names, and IANA's `grpc`. What asks for TLS needs a policy that says how the backend is known.
+  private func proto(
+    _ appProtocol: String?, _ name: ServiceName, _ port: Int, isSecure: Bool
+  ) throws(Fault) -> BackendProtocol {
     if ignoresProtocols { return .automatic }
     switch appProtocol?.lowercased() {
     case nil, "", "http", "tcp": return .automatic
     case "kubernetes.io/h2c", "grpc", "h2c", "http2": return .h2c
     case "kubernetes.io/ws", "ws": return .http1
+    case "https" where isSecure, "tls" where isSecure: return .automatic
+    case "wss" where isSecure, "kubernetes.io/wss" where isSecure: return .http1
     case "https", "tls", "wss", "kubernetes.io/wss":
       throw Fault(
         "UnsupportedProtocol",
         "port \(port) of Service \(name) has appProtocol \(appProtocol ?? ""): "
-          + "TLS to backends is not supported yet"
+          + "add a BackendTLSPolicy that targets it and says which certificate it must show"
       )
     case let other? where other.hasPrefix("kubernetes.io/"):
       throw Fault(

@@ -32,7 +32,7 @@ struct RouteAttachment {
   /// Attaches every route, the oldest first: of an HTTPRoute and a GRPCRoute that want one host, the older
   /// one gets it.
   mutating func attachAll(memory: inout BuildMemory, builder: inout ModelBuilder) {
-    let drafts = RouteDrafts(references: references)
+    var drafts = RouteDrafts(references: references)
     let kinds: [ResourceKind] = [.httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute]
     let objects = kinds.flatMap { references.store.all($0) }
       .map { (object: $0, identity: ObjectIdentity($0)) }
@@ -40,9 +40,11 @@ struct RouteAttachment {
     for (object, identity) in objects {
       switch object.resource {
       case .httpRoute(let route) where concernsUs(route.parentRefs, identity):
-        attach(drafts.draft(route, identity, &builder), of: object, &memory, &builder)
+        let notices = show(route.parentRefs, identity, &drafts)
+        attach(drafts.draft(route, identity, &builder), of: object, adding: notices, &memory, &builder)
       case .grpcRoute(let route) where concernsUs(route.parentRefs, identity):
-        attach(drafts.draft(route, identity, &builder), of: object, &memory, &builder)
+        let notices = show(route.parentRefs, identity, &drafts)
+        attach(drafts.draft(route, identity, &builder), of: object, adding: notices, &memory, &builder)
       case .tlsRoute(let route) where concernsUs(route.parentRefs, identity):
         attach(drafts.draft(route, identity, &builder), of: object, &memory, &builder)
       case .tcpRoute(let route) where concernsUs(route.parentRefs, identity):
@@ -68,11 +70,28 @@ struct RouteAttachment {
   // MARK: one route
 
   private mutating func attach(
-    _ draft: RouteDraft, of object: StoredObject, _ memory: inout BuildMemory, _ builder: inout ModelBuilder
+    _ draft: RouteDraft, of object: StoredObject, adding notices: [Notice] = [], _ memory: inout BuildMemory,
+    _ builder: inout ModelBuilder
   ) {
     var draft = draft
-    draft.notices = Notice.fields(of: object)
+    draft.notices = Notice.fields(of: object) + notices
     attach(draft, &memory, &builder)
+  }
+
+  /// Chooses what the route's backends are shown: the client certificate of its Gateways, of the first where they
+  /// differ, because its rules are the same for all of them.
+  private func show(
+    _ parents: [ParentReference], _ route: ObjectIdentity, _ drafts: inout RouteDrafts
+  ) -> [Notice] {
+    let shown = parents.compactMap { gatewayKey($0, route) }.compactMap { indexByKey[$0] }
+      .map { gateways[$0].clientCertificate }
+    drafts.references.clientCertificate = shown.first.flatMap(\.self)
+    guard Set(shown).count > 1 else { return [] }
+    return [
+      Notice(
+        type: "ClientCertificate", reason: "GatewaysDiffer",
+        message: "its Gateways show different client certificates to backends; that of the first is used")
+    ]
   }
 
   private func gatewayKey(_ reference: ParentReference, _ route: ObjectIdentity) -> ResourceKey? {

@@ -165,7 +165,8 @@ extension RuleDraft {
         let backend = try references.backend(item.reference, from: route)
         if unsupported.isEmpty { share.backend = builder.intern(backend) }
       } catch {
-        referenceFaults.append(error.at(place))
+        // The reference is good; what is wrong stands in the policy's status.
+        if error.reason != References.invalidTLS { referenceFaults.append(error.at(place)) }
       }
       shares.append(share)
     }

@@ -20,6 +20,7 @@ struct StatusStage {
     patches += graph.virtualServices.compactMap { node in
       patch(node.object) { virtualServiceStatus(node, $0) }
     }
+    patches += graph.backendTLSPolicies.compactMap { node in patch(node.object) { policyStatus(node, $0) } }
     return patches
   }
 
@@ -50,6 +51,9 @@ struct StatusStage {
         writer.problem(
           insecureValidation,
           Fault("ConfigurationChanged", "mode AllowInsecureFallback lets clients in without a valid certificate")))
+    }
+    if let fault = node.referenceFault {
+      conditions.append(writer.condition("ResolvedRefs", .no(fault.reason, fault.message)))
     }
     conditions += node.notices.map(writer.notice)
     if let refusal = dataPlane.refusal { conditions.append(writer.refused(refusal)) }
@@ -142,6 +146,30 @@ struct StatusStage {
     if new.isEmpty && !before.contains(where: ours) { return old }
     var status = old
     status["parents"] = .sequence(before.filter { !ours($0) } + new)
+    return status
+  }
+
+  /// One entry for each Gateway that leads to what the policy targets.
+  private func policyStatus(_ node: BackendTLSPolicyNode, _ old: Node) -> Node {
+    let before = old["ancestors"]?.sequence ?? []
+    let ours = { (entry: Node) in entry["controllerName"]?.string == ControllerOptions.controllerName }
+    let writer = ConditionWriter(generation: node.object.generation)
+    let new: [Node] = node.ancestors.map { gateway in
+      let reference = ParentReference(namespace: gateway.namespace, name: gateway.name).node()
+      let match = before.first { ours($0) && $0["ancestorRef"] == reference }
+      let conditions = [writer.condition("Accepted", node.accepted), writer.condition("ResolvedRefs", node.resolved)]
+      return .mapping([
+        ("ancestorRef", reference),
+        ("controllerName", .string(ControllerOptions.controllerName)),
+        (
+          "conditions",
+          mergedConditions(conditions + node.notices.map(writer.notice), old: match?["conditions"], now: now)
+        ),
+      ])
+    }
+    if new.isEmpty && !before.contains(where: ours) { return old }
+    var status = old
+    status["ancestors"] = .sequence(before.filter { !ours($0) } + new)
     return status
   }
 

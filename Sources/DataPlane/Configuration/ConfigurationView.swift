@@ -74,6 +74,7 @@ struct BackendEntry {
   let count: Int32
   let choices: UnsafePointer<EndpointChoice>
   let addresses: UnsafePointer<SocketAddress>
+  let security: BackendSecurity
 }
 
 /// Whether a socket speaks TLS, and with which certificates; none when no certificate could be used.

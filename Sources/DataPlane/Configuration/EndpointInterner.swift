@@ -41,8 +41,9 @@ struct EndpointInterner: ~Copyable {
   private var sockets = Numbers()
 
   mutating func backend(_ identity: String) -> Int32 { backends.retain(identity) }
-  mutating func endpoint(backend identity: String, address: String, port: UInt16) -> Int32 {
-    endpoints.retain("\(identity)|\(address)|\(port)")
+  /// - Parameter tls: identity of the settings; another one makes it another endpoint, with connections of its own.
+  mutating func endpoint(backend identity: String, address: String, port: UInt16, tls: String) -> Int32 {
+    endpoints.retain("\(identity)|\(address)|\(port)|\(tls)")
   }
   mutating func socket(address: String, port: UInt16, bindPort: UInt16, isDatagram: Bool) -> Int32 {
     sockets.retain("\(address)|\(port)|\(bindPort)|\(isDatagram)")

@@ -20,10 +20,15 @@ final class ImageResources {
   let notices: [String]
   // INVARIANT: by image listener index, one at least; owned, written in `init` only.
   let clientValidations: UnsafeMutablePointer<UInt64>
+  let backendClients: BackendClients
   private let regexes: LoadedRegexes
 
-  /// - Parameter ticketKeys: keep sessions resumable over configurations.
-  init(_ image: MappedImage, ticketKeys: TLSTicketKeys, limits: Limits) throws(LoadError) {
+  /// - Parameters:
+  ///   - ticketKeys: keep sessions resumable over configurations.
+  ///   - previous: where TLS clients are taken over from.
+  init(
+    _ image: MappedImage, ticketKeys: TLSTicketKeys, limits: Limits, reusing previous: ImageResources?
+  ) throws(LoadError) {
     let regexes: LoadedRegexes
     do throws(ImageError) {
       regexes = try unsafe LoadedRegexes(verified: image.start, count: image.byteCount)
@@ -45,6 +50,7 @@ final class ImageResources {
     self.servers = servers
     certificateProblems = problems
     self.notices = notices
+    backendClients = BackendClients(table, reusing: previous?.backendClients)
     unsafe clientValidations = .allocate(capacity: max(1, table.listenerCount))
     // SAFETY: as many elements as there are listeners.
     for index in 0..<table.listenerCount {
@@ -164,7 +170,9 @@ final class LoadedConfiguration: @unchecked Sendable {
     for change in changes { overrides[change.id] = change.endpoints }
     for index in 0..<table.backendCount {
       let backend = table.backend(index)
-      storage.add(backend, endpoints: overrides[String(decoding: backend.id)], interner: &interner)
+      storage.add(
+        backend, resources.backendClients.entries[index], endpoints: overrides[String(decoding: backend.id)],
+        interner: &interner)
     }
     storage.finish()
     self.resources = resources
@@ -197,9 +205,18 @@ final class ConfigurationStorage {
   private var current: UnsafeMutablePointer<UInt8>?
 
   private var sockets: [(slot: Int32, index: Int, tls: SocketTLS, traits: SocketTraits)] = []
-  private var entries: [(slot: Int32, proto: BackendProtocol, proxy: ProxyVersion?, first: Int, count: Int)] = []
+  private var entries: [Entry] = []
   private var allChoices: [EndpointChoice] = []
   private var allAddresses: [SocketAddress] = []
+
+  private struct Entry {
+    var slot: Int32
+    var proto: BackendProtocol
+    var proxy: ProxyVersion?
+    var first: Int
+    var count: Int
+    var security: BackendSecurity
+  }
 
   private(set) var backendSlots: [Int32] = []
   private(set) var endpointSlots: [Int32] = []
@@ -210,7 +227,9 @@ final class ConfigurationStorage {
     sockets.append((socketSlot, index, tls, traits))
   }
 
-  func add(_ backend: BackendView, endpoints: [Endpoint]?, interner: inout EndpointInterner) {
+  func add(
+    _ backend: BackendView, _ tls: BackendClients.Entry, endpoints: [Endpoint]?, interner: inout EndpointInterner
+  ) {
     let identity = String(decoding: backend.id)
     let slot = interner.backend(identity)
     backendSlots.append(slot)
@@ -230,7 +249,8 @@ final class ConfigurationStorage {
     let owner = proxyVersion == nil ? identity : "\(identity)|proxy\(backend.proxyProtocol.rawValue)"
     for endpoint in list {
       guard let address = SocketAddress(ip: endpoint.address, port: endpoint.port) else { continue }
-      let number = interner.endpoint(backend: owner, address: endpoint.address, port: endpoint.port)
+      let number = interner.endpoint(
+        backend: owner, address: endpoint.address, port: endpoint.port, tls: tls.identity)
       endpointSlots.append(number)
       var flags: UInt16 = 0
       if endpoint.isReady { flags |= EndpointChoice.ready }
@@ -238,7 +258,10 @@ final class ConfigurationStorage {
       allChoices.append(EndpointChoice(slot: number, weight: endpoint.weight, flags: flags))
       allAddresses.append(address)
     }
-    entries.append((slot, backend.proto, proxyVersion, first, allChoices.count - first))
+    entries.append(
+      Entry(
+        slot: slot, proto: backend.proto, proxy: proxyVersion, first: first, count: allChoices.count - first,
+        security: tls.security))
   }
 
   /// Lays everything out in memory that workers read.
@@ -269,7 +292,7 @@ final class ConfigurationStorage {
       unsafe (table + index).initialize(
         to: BackendEntry(
           slot: entry.slot, proto: entry.proto, proxyVersion: entry.proxy, count: Int32(entry.count),
-          choices: flat + entry.first, addresses: places + entry.first))
+          choices: flat + entry.first, addresses: places + entry.first, security: entry.security))
     }
     unsafe socketIndex = unsafe bySlot
     unsafe tls = unsafe secure

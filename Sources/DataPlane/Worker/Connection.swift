@@ -14,7 +14,7 @@ import TLS
 ///                     └─▶ proxyHeader, clientHello (either may stand    └─▶ http2           │  │
 ///                         before all of these) ───────────────────────────────── beginTCP ──┘  │
 ///     openUpstream ─▶ connecting ──upstreamConnected──▶ http1 (pooled, leased) or http2        │
-///                                                                                              ▼
+///                          └─ TLS ─▶ handshaking ──upstreamReady──┘                            ▼
 ///     peerEnded, failed, a deadline, a limit, drain ─▶ closeWhenDrained (what was sent goes out first)
 ///                                                      or closeConnection (at once) ─▶ forgetConnection
 ///
@@ -111,6 +111,8 @@ struct Connection {
   var stash = ByteStore()
   var tls: TLSConnection?
   var session: HTTP2Session?
+  /// Why TLS with the backend did not come about.
+  var tlsFault = TLSFailure.Cause?.none
   var peer = SocketAddress()
   /// Where the client connected to, if a PROXY protocol header said so.
   var proxiedDestination = OwnedAddress()

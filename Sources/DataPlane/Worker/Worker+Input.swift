@@ -54,7 +54,7 @@ extension Worker where Engine: ~Copyable {
   }
 
   @inline(never)
-  private mutating func receivedCiphertext(_ index: Int32, _ bytes: Bytes) {
+  mutating func receivedCiphertext(_ index: Int32, _ bytes: Bytes) {
     let connection = connections[index]
     let handle = connection[].handle
     guard let tls = connection[].tls else { return }
@@ -85,7 +85,7 @@ extension Worker where Engine: ~Copyable {
   private mutating func tlsFailed(_ index: Int32, _ failure: TLSFailure, hasAlert: Bool) {
     let connection = connections[index]
     guard connection[].role == .downstream else {
-      failed(index, error: 71)
+      upstreamTLSFailed(index, failure)
       return
     }
     if connection[].phase == .handshaking { counters.add(.tlsHandshakeFailures) }
@@ -106,6 +106,10 @@ extension Worker where Engine: ~Copyable {
 
   private mutating func handshakeDone(_ index: Int32, _ tls: TLSConnection) {
     let connection = connections[index]
+    if connection[].role == .upstream {
+      upstreamSecured(index, tls)
+      return
+    }
     counters.add(.tlsHandshakes)
     if !tls.clientIdentity.isEmpty { connection[].flags.insert(.isIdentified) }
     if tls.isResumed {
@@ -178,6 +182,9 @@ extension Worker where Engine: ~Copyable {
   mutating func socketEnded(_ index: Int32) {
     let connection = connections[index]
     if connection[].role == .upstream, connection[].tls != nil, !connection[].flags.contains(.peerClosed) {
+      if connection[].phase == .http1, connection[].stream >= 0, connection[].incoming == .untilClose {
+        counters.add(.upstreamTLSTruncations)
+      }
       failed(index, error: 104)
     } else {
       peerEnded(index)
@@ -253,6 +260,7 @@ extension Worker where Engine: ~Copyable {
     switch connection[].phase {
     case .http2: markDirty(index)
     case .tunnel: tunnelDrained(index)
+    case .handshaking: break
     default:
       let stream = connection[].stream
       guard stream >= 0 else {

@@ -3,6 +3,7 @@ import HTTP2
 import HTTPSemantics
 import RoutingTable
 import SystemIO
+import TLS
 import Telemetry
 import Upstream
 
@@ -32,12 +33,16 @@ extension Worker where Engine: ~Copyable {
     let previous = currentCell
     pools.reserve(
       endpoints: Int(configuration.view.endpointSlotCount), backends: Int(configuration.view.backendSlotCount))
+    sessions.reserve(endpoints: Int(configuration.view.endpointSlotCount))
     unsafe cells[index][] = Cell(
       view: configuration.view, users: 1, owner: Unmanaged.passRetained(configuration))
     currentCell = index
     for listener in added { listen(listener) }
     for slot in removed { stopListening(slot: slot) }
-    if previous >= 0 { retireEndpoints() }
+    if previous >= 0 {
+      retireEndpoints()
+      forgetSessions(of: cells[previous][].view)
+    }
     if previous >= 0 { releaseCell(previous) }
     counters.add(.configurationsAdopted)
     mailbox.adopted(configuration.view.sequence)
@@ -78,7 +83,7 @@ extension Worker where Engine: ~Copyable {
         pools.remove(index)
         connection[].endpoint = -1
         if connection[].flags.contains(.idle) {
-          closeConnection(index)
+          closeIdle(index)
         } else if connection[].flags.contains(.speaksHTTP2) && connection[].firstStream < 0 {
           closeLater(index)
         } else {

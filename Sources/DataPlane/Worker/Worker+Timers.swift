@@ -78,7 +78,7 @@ extension Worker where Engine: ~Copyable {
     while index >= 0 {
       counters.hit(.upstreamIdleTimeout)
       connections[index][].endpoint = -1
-      closeConnection(index)
+      closeIdle(index)
       index = pools.expireIdle(olderThanMilliseconds: nowMilliseconds - timeout)
     }
   }
@@ -171,7 +171,7 @@ extension Worker where Engine: ~Copyable {
   private mutating func upstreamTimedOut(_ index: Int32) {
     let connection = connections[index]
     switch connection[].phase {
-    case .connecting:
+    case .connecting, .handshaking:
       hit(.upstreamConnectTimeout, index)
       failed(index, error: 110)
     default:

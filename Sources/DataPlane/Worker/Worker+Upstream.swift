@@ -3,6 +3,7 @@ import HTTP2
 import HTTPSemantics
 import RoutingTable
 import SystemIO
+import TLS
 import Telemetry
 import Upstream
 
@@ -224,7 +225,8 @@ extension Worker where Engine: ~Copyable {
     var fields = inbox.fieldList()
     fields.append(head.fields)
     let id = session.submitRequest(
-      method: head.methodBytes, scheme: .http, authority: head.authority, path: head.target, fields: fields,
+      method: head.methodBytes, scheme: connections[s[].upstream][].tls == nil ? .http : .https,
+      authority: head.authority, path: head.target, fields: fields,
       endStream: s[].requestBody == .none, tag: tag(stream), tunnelProtocol: isTunnel ? Bytes("websocket") : .empty)
     guard id > 0 else {
       stopSharing(s[].upstream)
@@ -278,10 +280,17 @@ extension Worker where Engine: ~Copyable {
       giveUp(stream, status: 503, reason: "the endpoint has as many connections as it may have", flags: .limit)
       return
     }
+    var tls: TLSConnection?
+    if case .clear = entry.security {
+    } else {
+      tls = makeUpstreamTLS(stream, entry.security)
+      if tls == nil { return }
+    }
     let handle: Socket
     do {
       handle = try engine.connect(to: address)
     } catch {
+      tls?.destroy()
       counters.add(.upstreamConnectFailures)
       giveUp(
         stream, status: 503, reason: "no connection to the backend could be opened", flags: .upstreamConnectFailure)
@@ -297,6 +306,7 @@ extension Worker where Engine: ~Copyable {
     let isCurrent = cells[currentCell][].view.isCurrent(endpoint: s[].endpoint)
     connection.endpoint = isCurrent ? s[].endpoint : -1
     connection.peer = address
+    connection.tls = tls
     connection.flags = isCurrent ? [.keepAlive] : [.keepAlive, .draining]
     if s[].flags.contains(.http2Upstream) { connection.flags.insert(.speaksHTTP2) }
     // It speaks for one client, and nobody else is to be taken for that one.
@@ -321,6 +331,12 @@ extension Worker where Engine: ~Copyable {
   }
 
   mutating func upstreamConnected(_ index: Int32) {
+    engine.startReceiving(connections[index][].handle)
+    if connections[index][].tls == nil { upstreamReady(index) } else { beginUpstreamTLS(index) }
+  }
+
+  /// What was asked for meanwhile goes out.
+  mutating func upstreamReady(_ index: Int32) {
     let connection = connections[index]
     connection[].deadline = 0
     if connection[].flags.contains(.speaksHTTP2) {
@@ -329,7 +345,6 @@ extension Worker where Engine: ~Copyable {
     }
     connection[].phase = .http1
     connection[].incoming = .head
-    engine.startReceiving(connection[].handle)
     let stream = connection[].stream
     guard stream >= 0 else { return }
     let s = streams[stream]
@@ -349,7 +364,6 @@ extension Worker where Engine: ~Copyable {
 
   private mutating func connectedHTTP2(_ index: Int32) {
     let connection = connections[index]
-    let handle = connection[].handle
     guard let session = HTTP2Session.client(inbox) else {
       upstreamFailed(index, error: 12)
       return
@@ -357,7 +371,6 @@ extension Worker where Engine: ~Copyable {
     connection[].session = session
     connection[].phase = .http2
     markDirty(index)
-    engine.startReceiving(handle)
     submitWaiting(index)
   }
 
@@ -396,8 +409,9 @@ extension Worker where Engine: ~Copyable {
   /// The connection is of no more use: what it carried is tried elsewhere or told to the client.
   mutating func upstreamFailed(_ index: Int32, error: Int32) {
     let connection = connections[index]
-    let wasConnecting = connection[].phase == .connecting
+    let wasConnecting = connection[].phase == .connecting || connection[].phase == .handshaking
     if wasConnecting { counters.add(.upstreamConnectFailures) }
+    if connection[].phase == .handshaking { noteHandshakeEnded(index, error: error) }
     if connection[].flags.contains(.speaksHTTP2) {
       stopSharing(index)
       let handle = connection[].handle
@@ -422,11 +436,14 @@ extension Worker where Engine: ~Copyable {
     let s = streams[stream]
     text.reset()
     let failed = s[].endpoint
+    let fault = s[].upstream >= 0 ? connections[s[].upstream][].tlsFault : nil
     cancelUpstream(stream)
     if s[].attempts < Self.maximumAttempts, pickEndpoint(stream, avoiding: failed), s[].endpoint != failed {
       counters.add(.upstreamRetries)
       s[].responseFlags |= ResponseFlags.retried.rawValue
       sendKept(stream)
+    } else if let fault {
+      replyUpstreamTLS(stream, fault)
     } else if error == 110 {
       giveUp(
         stream, status: 504, reason: "the backend did not accept a connection in time", flags: .upstreamConnectTimeout)
@@ -436,7 +453,7 @@ extension Worker where Engine: ~Copyable {
   }
 
   /// No connection to a backend can be had.
-  private mutating func giveUp(_ stream: Int32, status: UInt16, reason: StaticString, flags: ResponseFlags) {
+  mutating func giveUp(_ stream: Int32, status: UInt16, reason: StaticString, flags: ResponseFlags) {
     if streams[stream][].flags.contains(.layer4) {
       giveUpTCP(stream, flags)
     } else {
@@ -453,9 +470,12 @@ extension Worker where Engine: ~Copyable {
     let mayRepeat =
       s[].flags.contains([.headKept, .idempotent]) && s[].requestBody == .none && s[].attempts < Self.maximumAttempts
       && !s[].flags.contains(.responseStarted) && s[].cell >= 0
+    let fault = s[].upstream >= 0 ? connections[s[].upstream][].tlsFault : nil
     let readSomething = s[].upstream >= 0 && connections[s[].upstream][].flags.contains(.readAnything)
     cancelUpstream(stream)
-    if mayRepeat && !readSomething && !s[].head.isEmpty && pickEndpoint(stream, avoiding: -1) {
+    if let fault, !s[].flags.contains(.responseStarted) {
+      replyUpstreamTLS(stream, fault)
+    } else if mayRepeat && !readSomething && !s[].head.isEmpty && pickEndpoint(stream, avoiding: -1) {
       counters.add(.upstreamRetries)
       s[].responseFlags |= ResponseFlags.retried.rawValue
       sendKept(stream)
@@ -490,7 +510,7 @@ extension Worker where Engine: ~Copyable {
     s[].flags.remove([.headSent, .upstreamReused])
     if s[].flags.contains(.http2Upstream) {
       let shared = pools.shared(endpoint: s[].endpoint)
-      if shared >= 0, connections[shared][].phase == .connecting {
+      if shared >= 0, connections[shared][].phase == .connecting || connections[shared][].phase == .handshaking {
         s[].attempts += 1
         join(stream, shared, isWaiting: true)
         return
@@ -525,12 +545,13 @@ extension Worker where Engine: ~Copyable {
     s[].flags.remove(.upstreamPaused)
     let connection = connections[index]
     connection[].stream = -1
+    if connection[].tls != nil { keepUpstreamSession(index) }
     let isReusable =
       connection[].phase == .http1 && connection[].incoming == .done && connection[].endpoint >= 0
       && connection[].flags.contains(.keepAlive) && s[].flags.contains(.requestEnded)
       && connection[].flags.isDisjoint(with: [.draining, .peerClosed])
     guard isReusable, !isDraining else {
-      closeConnection(index)
+      closeUpstream(index)
       return
     }
     connection[].flags.insert([.idle, .reused])
@@ -539,7 +560,7 @@ extension Worker where Engine: ~Copyable {
     case .keep: break
     case .close(let other):
       counters.hit(.maxIdleUpstreamPerEndpoint)
-      closeConnection(other)
+      closeIdle(other)
     }
   }
 
@@ -557,6 +578,10 @@ extension Worker where Engine: ~Copyable {
       payUpstream(stream)
       session.reset(s[].upstreamID, HTTP2ErrorCode.cancel)
       markDirty(index)
+    }
+    if connection[].tls != nil {
+      keepUpstreamSession(index)
+      connection[].flags.insert(.reused)
     }
     s[].upstream = -1
     s[].upstreamID = 0
@@ -583,7 +608,7 @@ extension Worker where Engine: ~Copyable {
   mutating func closeLater(_ index: Int32) {
     let connection = connections[index]
     guard connection[].phase == .http2 else {
-      closeConnection(index)
+      closeUpstream(index)
       return
     }
     connection[].session?.goAway(graceful: false)

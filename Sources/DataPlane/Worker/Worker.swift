@@ -5,6 +5,7 @@ import HTTP2
 import HTTPSemantics
 import RoutingTable
 import SystemIO
+import TLS
 import Telemetry
 import Upstream
 
@@ -26,6 +27,7 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   let budget: ProcessBudget
   var limitLog: LimitLog
   let accessLog: Int32
+  let log: LineLogger
 
   /// By descriptor.
   let connections: Table<Connection>
@@ -35,6 +37,10 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   var firstFreeStream: Int32 = -1
   var usedStreams: Int32 = 0
   var pools: PoolTable
+  /// TLS sessions to be resumed, by endpoint slot.
+  var sessions: SessionStore
+  /// Before that nothing more is logged about TLS to backends.
+  var nextUpstreamTLSLine: UInt64 = 0
   var connectionTimers: TimerWheel
   var streamTimers: TimerWheel
 
@@ -113,12 +119,14 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
     limitLog = LimitLog(log: options.log, limits: options.limits)
     clients = ClientTable(capacity: limits.maxConnectionsPerClient > 0 ? slots : 0, seed: seed)
     accessLog = options.accessLogDescriptor ?? -1
+    log = options.log
     connections = Table(capacity: slots)
     let streamCapacity = max(slots * 4, 65_536)
     streams = Table(capacity: streamCapacity)
     grpcWebStates = Table(capacity: streamCapacity)
     pools = PoolTable(
       maxConnections: slots, maxIdlePerEndpoint: limits.maxIdleUpstreamPerEndpoint, seed: seed)
+    sessions = SessionStore(perEndpoint: limits.maxUpstreamSessions)
     connectionTimers = TimerWheel(capacity: slots)
     streamTimers = TimerWheel(capacity: streamCapacity)
     dirty = IndexList(capacity: slots * 2)

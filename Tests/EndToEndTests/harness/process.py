@@ -273,6 +273,7 @@ class SluiceProcess:
     PLURALS = {
         "Gateway": "/apis/gateway.networking.k8s.io/v1/namespaces/{}/gateways",
         "HTTPRoute": "/apis/gateway.networking.k8s.io/v1/namespaces/{}/httproutes",
+        "BackendTLSPolicy": "/apis/gateway.networking.k8s.io/v1/namespaces/{}/backendtlspolicies",
         "GRPCRoute": "/apis/gateway.networking.k8s.io/v1/namespaces/{}/grpcroutes",
         "IstioGateway": "/apis/networking.istio.io/v1/namespaces/{}/gateways",
         "VirtualService": "/apis/networking.istio.io/v1/namespaces/{}/virtualservices",
