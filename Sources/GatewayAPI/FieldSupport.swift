@@ -84,8 +84,8 @@ public enum FieldSupport {
   private static let istioGateway: [FieldPattern] =
     [
       "spec.servers[].bind", "spec.servers[].defaultEndpoint", "spec.servers[].port.targetPort",
-      "spec.servers[].port.protocol=TCP|TLS|MONGO|REDIS|MYSQL|UDP|HTTP_PROXY",
-      "spec.servers[].tls.mode=PASSTHROUGH|AUTO_PASSTHROUGH|ISTIO_MUTUAL",
+      "spec.servers[].port.protocol=MONGO|REDIS|MYSQL|UDP|HTTP_PROXY",
+      "spec.servers[].tls.mode=AUTO_PASSTHROUGH|ISTIO_MUTUAL",
       "spec.servers[].tls.credentialNames", "spec.servers[].tls.serverCertificate",
       "spec.servers[].tls.privateKey", "spec.servers[].tls.tlsCertificates",
       "spec.servers[].tls.minProtocolVersion=TLSV1_0|TLSV1_1|TLSV1_3",
@@ -99,13 +99,19 @@ public enum FieldSupport {
 
   private static let virtualService: [FieldPattern] =
     [
-      "spec.exportTo", "spec.tls", "spec.tcp", "spec.http[].delegate", "spec.http[].retries",
+      "spec.exportTo", "spec.http[].delegate", "spec.http[].retries",
       "spec.http[].fault", "spec.http[].mirror", "spec.http[].mirrors", "spec.http[].mirrorPercent",
       "spec.http[].mirror_percent", "spec.http[].mirrorPercentage", "spec.http[].corsPolicy",
       "spec.http[].directResponse.body", "spec.http[].rewrite.uriRegexRewrite",
       "spec.http[].match[].statPrefix", "spec.http[].route[].destination.subset",
+      "spec.tls[].route[].destination.subset", "spec.tcp[].route[].destination.subset",
     ].map(FieldPattern.init)
-    + ["spec.http[].match[].sourceLabels", "spec.http[].match[].sourceNamespace"].map(FieldPattern.closed)
+    + [
+      "spec.http[].match[].sourceLabels", "spec.http[].match[].sourceNamespace",
+      "spec.tls[].match[].destinationSubnets", "spec.tls[].match[].sourceLabels",
+      "spec.tls[].match[].sourceNamespace", "spec.tcp[].match[].destinationSubnets",
+      "spec.tcp[].match[].sourceLabels", "spec.tcp[].match[].sourceNamespace", "spec.tcp[].match[].sourceSubnet",
+    ].map(FieldPattern.closed)
 }
 
 /// A path through an object in which `[]` stands for every element, with the values that count, if not all

@@ -108,7 +108,78 @@ import YAML
       "spec: needs at least one of http, tcp and tls", "spec.hosts[1]: \"a\" stands here a second time"),
   ]
 
-  @Test(arguments: cases) func rule(_ test: Case) { test.check() }
+  private static func routes(_ fields: String, hosts: String = "['*.example.com', db]") -> String {
+    "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\n"
+      + "spec: {hosts: \(hosts), gateways: [g], \(fields)}"
+  }
+
+  static let layer4Cases: [Case] = [
+    Case(Base.server("{port: {number: 443, name: t, protocol: TLS}, hosts: [x], tls: {mode: PASSTHROUGH}}")),
+    Case(Base.server("{port: {number: 9000, name: t, protocol: TCP}, hosts: ['*']}")),
+    Case(
+      Base.server("{port: {number: 9000, name: t, protocol: TCP}, hosts: [x], tls: {mode: PASSTHROUGH}}"),
+      "spec.servers[0].tls: must have no settings for the protocol TCP"),
+    Case(
+      Base.server("{port: {number: 443, name: t, protocol: TLS}, hosts: [x], tls: {credentialName: c}}"),
+      "warning: spec.servers[0].tls: no certificate is used with the mode PASSTHROUGH, which is the default; "
+        + "did you mean SIMPLE?"),
+    Case(
+      routes("tls: [{match: [{sniHosts: [a.example.com, '*.B.example.com', '*.example.com', db]}], \(to)}]")),
+    Case(routes("tls: [{match: [{sniHosts: ['*', a.b]}], \(to)}]", hosts: "['*']")),
+    Case(
+      routes("tls: [{match: [{sniHosts: [example.com, '*.com', aexample.com, '*.db', '*']}], \(to)}]"),
+      "spec.tls[0].match[0].sniHosts[0]: \"example.com\" is not among the hosts of the VirtualService: "
+        + "*.example.com, db",
+      "spec.tls[0].match[0].sniHosts[1]: \"*.com\" is not among the hosts of the VirtualService: *.example.com, db",
+      "spec.tls[0].match[0].sniHosts[2]: \"aexample.com\" is not among the hosts of the VirtualService: "
+        + "*.example.com, db",
+      "spec.tls[0].match[0].sniHosts[3]: \"*.db\" is not among the hosts of the VirtualService: *.example.com, db",
+      "spec.tls[0].match[0].sniHosts[4]: \"*\" is not among the hosts of the VirtualService: *.example.com, db"),
+    Case(
+      routes("tls: [{match: [{sniHosts: [10.0.0.1]}], \(to)}]", hosts: "[10.0.0.1]"),
+      "warning: spec.tls[0].match[0].sniHosts[0]: is an IP address, which no server name is"),
+    Case(
+      routes("tls: [{\(to)}, {match: [], \(to)}, {match: [{port: 443}], \(to)}]"),
+      "spec.tls[0].match: is required", "spec.tls[1].match: must have at least 1 element",
+      "spec.tls[2].match[0].sniHosts: is required"),
+    Case(routes("tcp: [{match: [{port: 27017, gateways: [x/g]}], \(to)}, {\(to)}]")),
+    Case(
+      routes("tcp: [{match: []}, {match: [{port: 65536, sniHosts: [db]}], route: []}]"),
+      "spec.tcp[0].route: is required",
+      "spec.tcp[1].match[0].port: is 65536; it must be between 0 and 65535",
+      "warning: spec.tcp[1].match[0].sniHosts: unknown field; it is ignored",
+      "spec.tcp[1].route: must have at least 1 element",
+      "warning: spec.tcp: the entries after tcp[0] are never reached, because it matches every connection"),
+    Case(
+      routes("tcp: [{route: [{destination: {host: a}}, {destination: {host: b}, weight: 0}]}]"),
+      "spec.tcp[0].route: has several destinations, and all of their weights are 0"),
+    Case(
+      routes("tcp: [{\(to)}], tls: [{match: [{sniHosts: [a]}], \(to)}]", hosts: "[]"),
+      "spec.tls: needs hosts: without, the VirtualService is for others to delegate requests to",
+      "spec.tcp: needs hosts: without, the VirtualService is for others to delegate requests to"),
+  ]
+
+  @Test(arguments: cases + layer4Cases) func rule(_ test: Case) { test.check() }
+
+  @Test func layer4Values() throws {
+    let text = Self.routes(
+      """
+      tls: [{match: [{sniHosts: [a.example.com], port: 443, gateways: [x/g], destinationSubnets: [10.0.0.0/8]}],
+        route: [{destination: {host: s, port: {number: 1}}, weight: 30}, {destination: {host: t}, weight: 70}]}],
+      tcp: [{match: [{port: 0, sourceLabels: {a: b}, sourceNamespace: team, sourceSubnet: 10.0.0.1}, {}], \(Self.to)}]
+      """)
+    guard case .virtualService(let service)? = decodeAll(text).resources.first else {
+      Issue.record("\(decodeAll(text).findings)")
+      return
+    }
+    let (tls, tcp) = (service.tls[0], service.tcp[0])
+    #expect(tls.match[0].sniHosts == ["a.example.com"] && tls.match[0].port == 443)
+    #expect(tls.match[0].gateways == ["x/g"] && tls.match[0].destinationSubnets == ["10.0.0.0/8"])
+    #expect(tls.route.map(\.weight) == [30, 70] && tls.route.map(\.destination.port) == [1, nil])
+    #expect(tcp.match[0].port == nil && tcp.match[0].sourceLabels == ["a": "b"])
+    #expect(tcp.match[0].sourceNamespace == "team" && tcp.match[0].sourceSubnet == "10.0.0.1")
+    #expect(tcp.match.count == 2 && tcp.match[1].sniHosts == [])
+  }
 
   @Test func values() throws {
     let text = Base.virtualService(

@@ -48,25 +48,30 @@ struct IstioGatewayStage {
     let kind: SocketKind? =
       switch protocolName {
       case "HTTP", "HTTP2", "GRPC", "GRPC-WEB": .http
-      case "HTTPS": .https
+      case "HTTPS", "TLS": .https
+      case "TCP": .tcp
       default: nil
       }
     var node = ListenerNode(
       name: name, port: UInt16(clamping: server.port.number), protocolName: protocolName, kind: kind,
       hosts: server.hosts.map { Self.host($0, gatewayNamespace: namespace) })
+    switch (protocolName, server.tls?.mode) {
+    case (_, .passthrough) where kind == .https: node.proto = .tlsPassthrough
+    case ("TLS", _), ("TCP", _): node.proto = .tcp
+    default: break
+    }
     guard let kind else {
       node.accepted = .no(
-        "UnsupportedProtocol", "protocol \(protocolName) is not served yet; HTTP and HTTPS are")
+        "UnsupportedProtocol", "protocol \(protocolName) is not served yet; HTTP, HTTPS, TLS and TCP are")
       return node
     }
-    if kind == .http {
-      node.redirectsToHTTPS = server.tls?.httpsRedirect ?? false
-      return node
-    }
+    if kind == .http { node.redirectsToHTTPS = server.tls?.httpsRedirect ?? false }
+    guard node.terminatesTLS else { return node }
     guard let tls = server.tls, [.simple, .mutual, .optionalMutual].contains(tls.mode) else {
       node.accepted = .no(
         "UnsupportedValue",
-        "tls.mode \(server.tls?.mode.rawValue ?? "") is not supported yet; SIMPLE, MUTUAL and OPTIONAL_MUTUAL are")
+        "tls.mode \(server.tls?.mode.rawValue ?? "") is not supported; "
+          + "PASSTHROUGH, SIMPLE, MUTUAL and OPTIONAL_MUTUAL are")
       return node
     }
     var faults = credentials(tls, namespace: namespace, &node, &memory, &builder)

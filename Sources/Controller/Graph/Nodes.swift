@@ -120,10 +120,13 @@ enum AllowedNamespaces: Sendable, Hashable {
   case selected(LabelSelector)
 }
 
-struct ServerHost: Sendable, Hashable {
+struct ServerHost: Sendable, Hashable, CustomStringConvertible {
   var hostname: Hostname
   /// The only namespace of routes that may bind to it; nil: every one.
   var namespace: String?
+
+  /// As Istio has it: `namespace/host`.
+  var description: String { namespace.map { "\($0)/\(hostname)" } ?? "\(hostname)" }
 }
 
 struct ListenerCertificate: Sendable, Hashable {
@@ -138,11 +141,13 @@ extension ListenerNode {
   /// The claims that it makes; none when it is not accepted.
   func claims(of object: ObjectIdentity, section: Int) -> [ListenerClaim] {
     guard let kind, accepted.holds else { return [] }
-    return hosts.enumerated().map { index, host in
+    // Connections without TLS name no host: whatever hosts there are, one listener serves them.
+    let names = kind == .tcp || kind == .udp ? [.any] : hosts.map(\.hostname)
+    return names.enumerated().map { index, hostname in
       ListenerClaim(
         id: ListenerClaim.ID(owner: object.key, section: section, host: index), sectionName: name,
         seniority: object.seniority, port: port, kind: kind, proxyProtocol: options.proxyProtocol,
-        hostname: host.hostname)
+        hostname: hostname)
     }
   }
 

@@ -6,7 +6,7 @@ import YAML
 struct RulePlaces {
   /// Absolute path and line of the object: `sluice.dev/applied-from`.
   static let fileAnnotation = "sluice.dev/applied-from"
-  /// Lines of `spec.rules` or `spec.http`, in their order, with commas between them.
+  /// Lines of `spec.rules`, or of `spec.http`, `spec.tls` and `spec.tcp` one after the other, with commas between them.
   static let linesAnnotation = "sluice.dev/rule-lines"
 
   private var file: String?

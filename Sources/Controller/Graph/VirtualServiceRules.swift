@@ -65,15 +65,19 @@ struct VirtualServiceRules {
     return shares
   }
 
+  private func backend(_ destination: IstioDestination) throws(Fault) -> ModelBackend {
+    try references.backend(serviceName(of: destination), port: destination.port)
+  }
+
   /// A short name is one of the VirtualService's own namespace; `name.namespace.svc.cluster.local` and its
   /// shorter forms name a Service of another.
-  private func backend(_ destination: IstioDestination) throws(Fault) -> ModelBackend {
+  func serviceName(of destination: IstioDestination) throws(Fault) -> ServiceName {
     if let subset = destination.subset {
       throw Fault(
         "BackendNotFound",
         "subset \(subset) of \(destination.host) is defined by a DestinationRule, which is not supported yet")
     }
-    return try references.backend(service(destination.host), port: destination.port)
+    return try service(destination.host)
   }
 
   private func service(_ host: String) throws(Fault) -> ServiceName {

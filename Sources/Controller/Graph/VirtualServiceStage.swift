@@ -4,7 +4,8 @@ import RoutingTable
 /// VirtualServices → Istio Gateways that they are bound to, and their entries in the listeners.
 ///
 /// Plain HTTP servers of one port are one listener in Istio, whoever owns them: what a VirtualService is
-/// bound to decides which hosts it serves, not which server's listener finds it. HTTPS servers stand alone.
+/// bound to decides which hosts it serves, not which server's listener finds it. HTTPS servers stand alone. What
+/// is served below HTTP is in `VirtualServiceLayer4`.
 struct VirtualServiceStage {
   var references: References
   /// With settled servers.
@@ -14,6 +15,7 @@ struct VirtualServiceStage {
   private(set) var nodes: [VirtualServiceNode] = []
   private var sources: [Source] = []
   private var bindings: [ListenerSlot: [Binding]] = [:]
+  private var layer4 = VirtualServiceLayer4()
 
   /// One VirtualService with its rules; the oldest comes first.
   private struct Source {
@@ -21,6 +23,8 @@ struct VirtualServiceStage {
     var rules: [IstioRuleDraft]
     /// Numbers of the rules in the model, once they were needed.
     var numbers: [Int]?
+    /// What of it nothing comes to.
+    var unreached: [String] = []
   }
 
   private struct Binding {
@@ -30,6 +34,16 @@ struct VirtualServiceStage {
     /// That host, narrowed to the listener.
     var pattern: Hostname
     var gateway: String
+  }
+
+  /// What came of binding one VirtualService.
+  private struct Bound {
+    var requests = false
+    var connections = false
+    /// Some server that takes routes such as it has serves a host of it.
+    var hasHostsInCommon = false
+    /// What such servers serve.
+    var served: Set<String> = []
   }
 
   init(references: References, gateways: [IstioGatewayNode]) {
@@ -62,6 +76,14 @@ struct VirtualServiceStage {
         builder.add(RouteBlock(law: .mostSpecificOnly, hosts: hosts), to: slot, seniority: oldest.seniority)
       }
     }
+    for (slot, hosts) in layer4.entries(&builder) {
+      guard let owner = oldestOwner(of: slot) else { continue }
+      builder.add(RouteBlock(law: .mostSpecificOnly, hosts: hosts), to: slot, seniority: owner.seniority)
+    }
+    for source in nodes.indices where nodes[source].accepted.holds {
+      let unreached = sources[source].unreached + layer4.unreached(source)
+      if let notice = Notice.unreached(unreached) { nodes[source].notices.append(notice) }
+    }
     nodes.sort { $0.object.key < $1.object.key }
   }
 
@@ -81,10 +103,12 @@ struct VirtualServiceStage {
       checkMatches(&rule, "http[\(index)]", &memory)
       rules.append(rule)
     }
+    let connections = layer4Rules(service, ingest, &memory, &builder)
+    let drafts = rules.map(\.draft) + connections.map(\.draft)
     var node = VirtualServiceNode(
       object: object, accepted: .accepted, resolved: .resolved, partiallyInvalid: nil,
       notices: Notice.fields(of: stored))
-    var referenceFaults = rules.flatMap(\.draft.referenceFaults)
+    var referenceFaults = drafts.flatMap(\.referenceFaults)
     var names = service.gateways.isEmpty ? ["mesh"] : service.gateways
     if names.contains("mesh") {
       names.removeAll { $0 == "mesh" }
@@ -100,12 +124,16 @@ struct VirtualServiceStage {
     }
     let hosts = service.hosts.map(Hostname.init)
     sources.append(Source(namespace: object.key.namespace, rules: rules))
-    var isBound = false
-    for name in known where bind(name, hosts, source: sources.count - 1) { isBound = true }
-    let broken = rules.flatMap(\.draft.faults)
-    if let refusal = refusal(service, names, known, isBound) {
+    layer4.add(connections, namespace: object.key.namespace)
+    var bound = Bound()
+    for name in known { bind(name, hosts, source: sources.count - 1, &bound) }
+    if !rules.isEmpty, !bound.requests { sources[sources.count - 1].unreached = ["http"] }
+    let broken = drafts.flatMap(\.faults)
+    let isWhollyBroken =
+      !broken.isEmpty && rules.allSatisfy { !$0.draft.faults.isEmpty } && connections.allSatisfy(\.isUnreachable)
+    if let refusal = refusal(service, names, known, bound, isWhollyBroken) {
       node.accepted = refusal
-    } else if !broken.isEmpty && rules.allSatisfy({ !$0.draft.faults.isEmpty }) {
+    } else if isWhollyBroken {
       node.accepted = node.accepted.with(faults: broken)
     } else if let first = broken.first {
       node.partiallyInvalid = Fault(first.reason, bounded(broken.map(\.message)))
@@ -114,11 +142,30 @@ struct VirtualServiceStage {
     nodes.append(node)
   }
 
+  private func layer4Rules(
+    _ service: VirtualService, _ ingest: VirtualServiceRules, _ memory: inout BuildMemory,
+    _ builder: inout ModelBuilder
+  ) -> [IstioLayer4Draft] {
+    let routes =
+      service.tls.enumerated().map { ($0.element, $0.offset, true) }
+      + service.tcp.enumerated().map { ($0.element, $0.offset, false) }
+    return routes.enumerated().map { line, route in
+      var rule = ingest.draft(
+        route.0, isTLS: route.2, route.1, line: service.http.count + line, &builder)
+      rule.draft.prove(memory: &memory, place: rule.place)
+      // Below HTTP nobody could be told 500.
+      if case .forward = rule.draft.source.action {} else { rule.isUnreachable = true }
+      return rule
+    }
+  }
+
   private func refusal(
-    _ service: VirtualService, _ names: [String], _ known: [String], _ isBound: Bool
+    _ service: VirtualService, _ names: [String], _ known: [String], _ bound: Bound, _ isWhollyBroken: Bool
   ) -> Verdict? {
-    if service.http.isEmpty {
-      return .no("UnsupportedValue", "only the routes of http are served, and there are none")
+    let fields = [("http", !service.http.isEmpty), ("tls", !service.tls.isEmpty), ("tcp", !service.tcp.isEmpty)]
+      .filter(\.1).map(\.0).joined(separator: " or ")
+    if fields.isEmpty {
+      return .no("UnsupportedValue", "it has no routes, neither of http nor of tls nor of tcp")
     }
     if service.hosts.isEmpty {
       return .no(
@@ -128,12 +175,23 @@ struct VirtualServiceStage {
       return .no("NoMatchingParent", "it names no gateway but mesh; name one in spec.gateways")
     }
     if known.isEmpty { return .no("NoMatchingParent", "none of its gateways exists") }
-    if isBound { return nil }
-    let served = known.compactMap { indexByName[$0] }.flatMap { gateways[$0].servers }.flatMap(\.hosts)
-    let list = Set(served.map(\.hostname.description)).sorted().joined(separator: ", ")
+    if bound.requests || bound.connections { return nil }
+    let list = known.joined(separator: ", ")
+    if bound.served.isEmpty {
+      return .no(
+        "NoMatchingParent",
+        "no server of \(list) takes routes of \(fields): http is for HTTP and HTTPS, tls for the mode PASSTHROUGH, "
+          + "tcp for TCP and for TLS that ends here")
+    }
+    if bound.hasHostsInCommon {
+      // What is wrong with its matches says more.
+      if isWhollyBroken { return nil }
+      return .no("NoMatchingParent", "no match of \(fields) holds at a server of \(list), by its port and gateways")
+    }
     return .no(
       "NoMatchingListenerHostname",
-      "no server of \(known.joined(separator: ", ")) serves its hosts; they serve \(list)")
+      "no server of \(list) serves its hosts for \(fields); they serve "
+        + bound.served.sorted().joined(separator: ", "))
   }
 
   /// Matches that cannot be asked at any entry point, or that the table refuses, are left out and reported.
@@ -165,30 +223,43 @@ struct VirtualServiceStage {
     rule.matches = kept
   }
 
-  /// Binds to every server of the Gateway whose hosts have something in common; false when none has.
-  private mutating func bind(_ name: String, _ hosts: [Hostname], source: Int) -> Bool {
-    guard let index = indexByName[name] else { return false }
-    var isBound = false
+  /// Binds to every server of the Gateway whose hosts have something in common and that takes some of its routes.
+  private mutating func bind(_ name: String, _ hosts: [Hostname], source: Int, _ bound: inout Bound) {
+    guard let index = indexByName[name] else { return }
     for position in gateways[index].servers.indices {
       let server = gateways[index].servers[position]
+      let isForRequests = server.proto == .http
+      guard isForRequests ? !sources[source].rules.isEmpty : layer4.hasRoutes(source, for: server) else { continue }
+      bound.served.formUnion(server.hosts.map(\.description))
       var found: Set<Hostname> = []
       for offer in server.hosts where offer.namespace == nil || offer.namespace == sources[source].namespace {
-        guard server.slots.contains(where: { $0.hostname == offer.hostname }) else { continue }
+        guard server.serves(offer) else { continue }
         found.formUnion(hosts.compactMap { $0.intersection(offer.hostname) })
       }
       if found.isEmpty { continue }
-      isBound = true
+      bound.hasHostsInCommon = true
+      if isForRequests {
+        bound.requests = true
+        bindRequests(source, to: server, found, gateway: name)
+      } else {
+        guard layer4.bind(source, to: server, hosts: found, gateway: name) else { continue }
+        bound.connections = true
+      }
       gateways[index].servers[position].attachedRoutes += 1
-      let slots = server.kind == .http ? httpSlots[server.port] ?? [] : server.slots
-      for slot in slots {
-        for host in found {
-          guard let pattern = host.intersection(slot.hostname) else { continue }
-          bindings[slot, default: []].append(
-            Binding(source: source, host: host, pattern: pattern, gateway: name))
-        }
+    }
+  }
+
+  private mutating func bindRequests(
+    _ source: Int, to server: ListenerNode, _ hosts: Set<Hostname>, gateway: String
+  ) {
+    let slots = server.kind == .http ? httpSlots[server.port] ?? [] : server.slots
+    for slot in slots {
+      for host in hosts {
+        guard let pattern = host.intersection(slot.hostname) else { continue }
+        bindings[slot, default: []].append(
+          Binding(source: source, host: host, pattern: pattern, gateway: gateway))
       }
     }
-    return isBound
   }
 
   // MARK: one listener
@@ -267,5 +338,22 @@ struct VirtualServiceStage {
       }
     }
     return list
+  }
+}
+
+extension ListenerNode {
+  /// Whether it won what it serves this host with.
+  fileprivate func serves(_ offer: ServerHost) -> Bool {
+    kind == .tcp ? !slots.isEmpty : slots.contains { $0.hostname == offer.hostname }
+  }
+}
+
+extension Notice {
+  fileprivate static func unreached(_ places: [String]) -> Notice? {
+    places.isEmpty
+      ? nil
+      : Notice(
+        type: "RulesNotReached", reason: "NoConnections",
+        message: bounded(places) + ": others come first, or no server of its gateways has such connections")
   }
 }

@@ -83,6 +83,11 @@ extension IstioServer {
   }
 
   private func checkCertificates(_ tls: IstioServerTLS, _ reader: ObjectReader) {
+    let isPassthrough = !tls.isModeGiven || reader.node["tls"]?["mode"]?.string == "PASSTHROUGH"
+    if isPassthrough, tls.credentialName != nil || tls.serverCertificate != nil {
+      let hint = tls.isModeGiven ? "" : ", which is the default; did you mean SIMPLE?"
+      reader.warning(at: "tls", "no certificate is used with the mode PASSTHROUGH\(hint)")
+    }
     let needsCertificate = tls.mode == .simple || tls.mode == .mutual || tls.mode == .optionalMutual
     guard needsCertificate, tls.credentialName == nil, tls.credentialNames.isEmpty,
       tls.tlsCertificates.isEmpty
@@ -143,6 +148,54 @@ extension VirtualService {
   }
 }
 
+extension VirtualService {
+  static func check(hosts: [String], tls: [IstioLayer4Route], tcp: [IstioLayer4Route], _ reader: ObjectReader) {
+    if hosts.isEmpty {
+      for (field, routes) in [("tls", tls), ("tcp", tcp)] where !routes.isEmpty {
+        reader.error(at: field, "needs hosts: without, the VirtualService is for others to delegate requests to")
+      }
+      return
+    }
+    for (index, route) in tls.enumerated() {
+      for (number, match) in route.match.enumerated() {
+        let path = reader.path.appending("tls").appending(index).appending("match").appending(number)
+        for (place, name) in match.sniHosts.enumerated() {
+          let add = { (severity: Diagnostic.Severity, message: String) in
+            reader.collector.add(severity, match.position, path.appending("sniHosts").appending(place), message)
+          }
+          if !hosts.contains(where: { covers($0, name) }) {
+            add(.error, "\"\(name)\" is not among the hosts of the VirtualService: \(hosts.joined(separator: ", "))")
+          } else if isIPAddress(name) {
+            add(.warning, "is an IP address, which no server name is")
+          }
+        }
+      }
+    }
+    if let last = tcp.firstIndex(where: { $0.match.isEmpty }), last < tcp.count - 1 {
+      reader.warning(
+        at: "tcp", "the entries after tcp[\(last)] are never reached, because it matches every connection")
+    }
+  }
+
+  /// Every name of one pattern is one of the other: `*`, a name, or `*.` and a name.
+  private static func covers(_ host: String, _ name: String) -> Bool {
+    let host = host.lowercased()
+    let name = name.lowercased()
+    if host == "*" || host == name { return true }
+    return host.hasPrefix("*.") && name.hasSuffix(host.dropFirst()) && name.utf8.count >= host.utf8.count
+  }
+}
+
+/// The weights of several destinations.
+func checkWeights(_ weights: [Int], _ reader: ObjectReader) {
+  if weights.count > 1, weights.allSatisfy({ $0 == 0 }) {
+    reader.error(at: "route", "has several destinations, and all of their weights are 0")
+  }
+  if weights.reduce(0, +) > Int(UInt32.max) {
+    reader.error(at: "route", "has weights that add up to more than \(UInt32.max)")
+  }
+}
+
 extension IstioHTTPRoute {
   func check(_ reader: ObjectReader) {
     let actions = [
@@ -160,12 +213,7 @@ extension IstioHTTPRoute {
     }
     if fault != nil, redirect != nil { reader.error(at: "fault", "must not stand beside redirect") }
     if mirror != nil, !mirrors.isEmpty { reader.error(at: "mirrors", "must not stand beside mirror") }
-    if route.count > 1, route.allSatisfy({ $0.weight == 0 }) {
-      reader.error(at: "route", "has several destinations, and all of their weights are 0")
-    }
-    if route.reduce(0, { $0 + $1.weight }) > Int(UInt32.max) {
-      reader.error(at: "route", "has weights that add up to more than \(UInt32.max)")
-    }
+    checkWeights(route.map(\.weight), reader)
     if let percentage = mirrorPercentage, percentage < 0 || percentage > 100 {
       reader.error(at: "mirrorPercentage", "must be between 0 and 100")
     }

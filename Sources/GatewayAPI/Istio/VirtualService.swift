@@ -8,8 +8,10 @@ public struct VirtualService: Hashable, Sendable {
   /// `name`, `namespace/name` or `mesh`. Empty means the mesh only, which an ingress does not serve.
   public var gateways: [String]
   public var http: [IstioHTTPRoute]
-  public var tls: [IstioTLSRoute]
-  public var tcp: [IstioTCPRoute]
+  /// Connections over TLS that the backends terminate.
+  public var tls: [IstioLayer4Route]
+  /// Connections whose bytes nobody looks at.
+  public var tcp: [IstioLayer4Route]
   public var exportTo: [String]
   public var status: IstioStatus
 
@@ -21,10 +23,11 @@ public struct VirtualService: Hashable, Sendable {
         spec.strings("gateways", .istioGatewayName) ?? [],
         spec.strings("exportTo") ?? [],
         spec.list("http") { IstioHTTPRoute(&$0) } ?? [],
-        spec.list("tls") { IstioTLSRoute(&$0) } ?? [],
-        spec.list("tcp") { IstioTCPRoute(&$0) } ?? []
+        spec.list("tls") { IstioLayer4Route(&$0, isTLS: true) } ?? [],
+        spec.list("tcp") { IstioLayer4Route(&$0, isTLS: false) } ?? []
       )
       VirtualService.check(hosts: value.0, http: value.3, spec)
+      VirtualService.check(hosts: value.0, tls: value.4, tcp: value.5, spec)
       return value
     }
     status = readStatus(&reader) { IstioStatus(&$0) } ?? IstioStatus()

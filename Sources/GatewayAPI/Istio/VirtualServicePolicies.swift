@@ -1,4 +1,4 @@
-public import YAML
+import YAML
 
 public struct IstioRetry: Hashable, Sendable {
   public var attempts: Int
@@ -113,73 +113,5 @@ public struct IstioCORSPolicy: Hashable, Sendable {
     maxAge = reader.string("maxAge", .goDuration).flatMap(goDurationValue)
     allowCredentials = reader.bool("allowCredentials")
     unmatchedPreflights = reader.choice("unmatchedPreflights") ?? .unspecified
-  }
-}
-
-/// What a route of `tls` and `tcp` goes to.
-public struct IstioWeightedDestination: Hashable, Sendable {
-  public var destination: IstioDestination
-  public var weight: Int
-
-  init(_ reader: inout ObjectReader) {
-    destination = reader.requiredObject("destination") { IstioDestination(&$0) }
-    weight = reader.int("weight", in: 0...Int(Int32.max)) ?? 0
-  }
-}
-
-public struct IstioTLSRoute: Hashable, Sendable {
-  public struct Match: Hashable, Sendable {
-    public var sniHosts: [String]
-    public var destinationSubnets: [String]
-    public var port: Int?
-    public var sourceLabels: [String: String]
-    public var gateways: [String]
-    public var sourceNamespace: String?
-  }
-
-  public var match: [Match]
-  public var route: [IstioWeightedDestination]
-  public var position: SourcePosition
-
-  init(_ reader: inout ObjectReader) {
-    position = reader.position
-    match = reader.requiredList("match", count: 1...Int.max) { match in
-      Match(
-        sniHosts: match.requiredStrings("sniHosts", count: 1...Int.max, .istioHost),
-        destinationSubnets: match.strings("destinationSubnets") ?? [], port: match.int("port", in: 0...65535),
-        sourceLabels: match.stringMap("sourceLabels") ?? [:],
-        gateways: match.strings("gateways", .istioGatewayName) ?? [],
-        sourceNamespace: match.string("sourceNamespace"))
-    }
-    route = reader.list("route") { IstioWeightedDestination(&$0) } ?? []
-  }
-}
-
-public struct IstioTCPRoute: Hashable, Sendable {
-  public struct Match: Hashable, Sendable {
-    public var destinationSubnets: [String]
-    public var port: Int?
-    public var sourceLabels: [String: String]
-    public var gateways: [String]
-    public var sourceNamespace: String?
-    public var sourceSubnet: String?
-  }
-
-  public var match: [Match]
-  public var route: [IstioWeightedDestination]
-  public var position: SourcePosition
-
-  init(_ reader: inout ObjectReader) {
-    position = reader.position
-    match =
-      reader.list("match") { match in
-        Match(
-          destinationSubnets: match.strings("destinationSubnets") ?? [],
-          port: match.int("port", in: 0...65535),
-          sourceLabels: match.stringMap("sourceLabels") ?? [:],
-          gateways: match.strings("gateways", .istioGatewayName) ?? [],
-          sourceNamespace: match.string("sourceNamespace"), sourceSubnet: match.string("sourceSubnet"))
-      } ?? []
-    route = reader.list("route") { IstioWeightedDestination(&$0) } ?? []
   }
 }

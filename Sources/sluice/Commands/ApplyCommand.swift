@@ -75,7 +75,7 @@ struct Applier {
       var metadata = node["metadata"] ?? .mapping([])
       var annotations = metadata["annotations"] ?? .mapping([])
       annotations[Self.sourceAnnotation] = .string("\(Input.resolved(object.file)):\(line)")
-      let rules = (node["spec"]?["rules"] ?? node["spec"]?["http"])?.sequence ?? []
+      let rules = ["rules", "http", "tls", "tcp"].flatMap { node["spec"]?[$0]?.sequence ?? [] }
       if !rules.isEmpty {
         annotations[Self.linesAnnotation] = .string(rules.map { "\($0.position.line)" }.joined(separator: ","))
       }

@@ -1,9 +1,11 @@
 """Below HTTP: objects, and a backend that talks in bytes."""
 
 import socket
+import ssl
+import tempfile
 import threading
 
-from .objects import GATEWAY_API, http_listener, meta, to
+from .objects import GATEWAY_API, ISTIO, http_listener, meta, to
 
 
 def tcp_listener(name="tcp", port=81):
@@ -30,6 +32,27 @@ def tls_route(name, hosts, backends, gateway_name="edge"):
     route["spec"]["parentRefs"] = [{"name": gateway_name}]
     route["spec"]["hostnames"] = hosts
     return route
+
+
+def istio_gateway(name, servers):
+    """`servers`: (port, protocol, hosts, tls or None)."""
+    entries = []
+    for index, (port, protocol, hosts, tls) in enumerate(servers):
+        entry = {"port": {"number": port, "name": f"s{index}", "protocol": protocol}, "hosts": hosts}
+        entries.append({**entry, "tls": tls} if tls else entry)
+    return {
+        "apiVersion": ISTIO, "kind": "Gateway", "metadata": meta(name),
+        "spec": {"selector": {"istio": "ingress"}, "servers": entries}}
+
+
+def istio_route(backends, match=None):
+    """An entry of `tls` or `tcp`. `backends`: names, or (name, weight)."""
+    entry = {"route": []}
+    for backend in backends:
+        name, weight = backend if isinstance(backend, tuple) else (backend, None)
+        target = {"destination": {"host": name, "port": {"number": 80}}}
+        entry["route"].append({**target, "weight": weight} if weight is not None else target)
+    return {**entry, "match": match} if match else entry
 
 
 class BytesBackend:
@@ -77,6 +100,20 @@ def say(word):
         connection.sendall(word.encode() + b"\n")
         echo(connection)
     return serve
+
+
+def over_tls(certificate, serve):
+    """The same behind a handshake with this certificate."""
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(certificate.key + certificate.chain)
+        file.flush()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file.name)
+
+    def handshake_first(connection):
+        with context.wrap_socket(connection, server_side=True) as secure:
+            serve(secure)
+    return handshake_first
 
 
 def receive_all(connection):
