@@ -62,7 +62,7 @@ let dataPlane: [Target] = [
   library("SystemIO", ["CLinux", "CDatagram"]),
   library("IdleMemory", ["CLinux"]),
   library("HTTP1", ["HTTPSemantics", "CLinux"]),
-  library("HTTP2", ["HTTPSemantics", "IdleMemory", "CNghttp2"]),
+  library("HTTP2", ["HTTPSemantics", "IdleMemory", "CLinux", "CNghttp2"]),
   library("TLS", ["HTTPSemantics", "IdleMemory", "CLinux", "COpenSSL"]),
   library("ProxyProtocol", ["HTTPSemantics"]),
   library("GRPCWeb", ["HTTPSemantics"]),

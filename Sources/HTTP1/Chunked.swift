@@ -144,10 +144,8 @@ public struct ChunkedDecoder: Sendable {
 
 /// Parses a whole trailer section, its empty line included, into `table` from index 0; nil when all is well.
 ///
-/// Host, Content-Length and Transfer-Encoding are refused, under names that only look like theirs too. Fields
-/// that RFC 9110 section 6.5.1 keeps out of trailers (connection-related, request modifiers, authentication,
-/// content metadata, cookies and what a proxy asserts about the client) are flagged to be dropped. Everything
-/// else is kept.
+/// Host, Content-Length and Transfer-Encoding are refused, under names that only look like theirs too. Other
+/// fields that may be no trailers (`KnownHeader.mayBeTrailer`) are flagged to be dropped. Everything else is kept.
 public func parseTrailers(
   _ p: UnsafePointer<UInt8>, _ n: Int, limits: HTTP1Limits, into table: inout HeaderTable
 ) -> HTTP1Error? {
@@ -169,21 +167,8 @@ public func parseTrailers(
     var field = unsafe HeaderField(
       name: Bytes(start: line.name, count: line.nameLength),
       value: Bytes(start: line.value, count: line.valueLength), known: known, flags: HeaderField.lineFlag)
-    field.isDropped = !mayBeTrailer(known)
+    field.isDropped = !known.mayBeTrailer
     guard table.count < room, table.append(field) else { return .tooManyFields }
-  }
-}
-
-private func mayBeTrailer(_ known: KnownHeader) -> Bool {
-  if known.isHopByHop || known.isPeerClaim { return false }
-  switch known {
-  case .accept, .acceptEncoding, .allow, .authorization, .cacheControl, .contentEncoding, .contentType,
-    .cookie, .expect, .location, .origin, .proxyAuthenticate, .proxyAuthorization, .setCookie, .trailer,
-    .wwwAuthenticate, .xRequestID, .secWebSocketAccept, .secWebSocketExtensions, .secWebSocketKey,
-    .secWebSocketProtocol,
-    .secWebSocketVersion:
-    return false
-  default: return true
   }
 }
 

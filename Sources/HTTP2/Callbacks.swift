@@ -205,7 +205,10 @@ private func didReceiveHead(_ state: UnsafeMutablePointer<SessionState>, _ heade
     return
   }
   if unsafe stream.pointee.hasFinalHead {
-    let trailers = unsafe SessionState.makeTrailers(state, block)
+    guard let trailers = unsafe SessionState.makeTrailers(state, block) else {
+      unsafe refuseStream(state, stream, HTTP2ErrorCode.protocolError, .none)
+      return
+    }
     let event = unsafe InboxState.append(inbox, .trailers, id, stream)
     unsafe event.pointee.endStream = true
     unsafe event.pointee.head = UnsafeMutableRawPointer(trailers)
@@ -391,10 +394,12 @@ private func didSendFrame(
   case NGHTTP2_RST_STREAM:
     unsafe state.pointee.closed.noteReset(header.stream_id)
     let stream = unsafe findStream(state, header.stream_id)
-    if unsafe stream?.pointee.isResetByUs == true { return 0 }
+    // Ours, unless the library has found a fault in the same bytes and was first.
+    let code = unsafe frame.pointee.rst_stream.error_code
+    if let stream = unsafe stream, unsafe stream.pointee.isResetByUs && stream.pointee.resetCode == code { return 0 }
     if let stream = unsafe stream, unsafe stream.pointee.isAnnounced && !stream.pointee.isReported {
       // The library resets some streams without a word: DATA against content-length, for one.
-      unsafe appendMalformed(state, header.stream_id, stream, frame.pointee.rst_stream.error_code, .none)
+      unsafe appendMalformed(state, header.stream_id, stream, code, .none)
     }
     if unsafe state.pointee.countedResets > 0 {
       unsafe state.pointee.countedResets &-= 1
@@ -426,6 +431,7 @@ private func didNotSendFrame(
   guard let stream = unsafe findStream(state, header.stream_id) else { return }
   if error == NGHTTP2_ERR_STREAM_CLOSING.rawValue || error == NGHTTP2_ERR_STREAM_CLOSED.rawValue { return }
   unsafe stream.pointee.isResetByUs = true
+  unsafe stream.pointee.resetCode = HTTP2ErrorCode.internalError
   unsafe _ = nghttp2_submit_rst_stream(
     state.pointee.session, UInt8(NGHTTP2_FLAG_NONE.rawValue), header.stream_id, HTTP2ErrorCode.internalError)
 }

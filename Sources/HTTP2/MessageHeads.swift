@@ -1,3 +1,4 @@
+internal import CLinux
 internal import CNghttp2
 internal import HTTPSemantics
 
@@ -13,6 +14,8 @@ struct BlockView {
   var expectContinue = false
   /// Index of the Host field, -1 without one; -2 when there are several.
   var host = -1
+  /// A name can be taken for that of a field which frames or routes the message.
+  var isDisguised = false
 
   func bytes(_ part: Part) -> Bytes { unsafe Bytes(start: base + Int(part.offset), count: Int(part.count)) }
 }
@@ -46,12 +49,37 @@ extension SessionState {
       let raw = unsafe block.pointee.fields[index]
       var field = HeaderField(
         name: view.bytes(raw.name), value: view.bytes(raw.value), known: raw.known, flags: raw.flags)
-      if raw.known != .other { classify(&field, &view, &cookies) }
+      if raw.known != .other {
+        classify(&field, &view, &cookies)
+      } else if unsafe isOdd(field.name, field.nameBytes.count) {
+        unmask(&field, &view)
+      }
       _ = view.table.append(field)
       index &+= 1
     }
     if cookies > 1 { unsafe joinCookies(inbox, &view) }
     return view
+  }
+
+  /// Whether a name holds other bytes than letters, digits and "-". The block has a colon behind it.
+  @inline(__always)
+  private static func isOdd(_ name: UnsafePointer<UInt8>, _ count: Int) -> Bool {
+    var offset = 0
+    while offset < count {
+      // SAFETY: the arena keeps 64 bytes behind what it hands out readable.
+      let mask = unsafe clinux_name_stop_mask16(name + offset)
+      if mask != 0 { return offset &+ mask.trailingZeroBitCount < count }
+      offset &+= 16
+    }
+    return false
+  }
+
+  /// What HTTP/1.1 does with names that some readers take for others, which the next hop may be or speak to.
+  @inline(never)
+  private static func unmask(_ field: inout HeaderField, _ view: inout BlockView) {
+    let disguised = KnownHeader.disguised(by: field.nameBytes)
+    if disguised.isFramingOrRouting { view.isDisguised = true }
+    if disguised.isHopByHop || disguised.isPeerClaim { field.isDropped = true }
   }
 
   private static func classify(_ field: inout HeaderField, _ view: inout BlockView, _ cookies: inout Int) {
@@ -130,6 +158,7 @@ extension SessionState {
   ) -> UnsafeMutablePointer<RequestHead>? {
     let inbox = unsafe session.pointee.inbox
     var view = unsafe finishBlock(session, block)
+    if view.isDisguised { return nil }
     var head = RequestHead(fields: .empty)
     head.methodBytes = unsafe view.bytes(block.pointee.method)
     head.method = Method(classifying: head.methodBytes)
@@ -214,13 +243,14 @@ extension SessionState {
     return true
   }
 
-  /// Nil when the status is none (RFC 9110 section 15); the library has counted its digits.
+  /// Nil when the status is none (RFC 9110 section 15; the library has counted its digits), or a name is in disguise.
   static func makeResponseHead(
     _ session: UnsafeMutablePointer<SessionState>, _ block: UnsafeMutablePointer<HeaderBlock>, endStream: Bool
   ) -> UnsafeMutablePointer<ResponseHead>? {
     guard unsafe block.pointee.status >= 100 else { return nil }
     let inbox = unsafe session.pointee.inbox
     let view = unsafe finishBlock(session, block)
+    if view.isDisguised { return nil }
     var head = ResponseHead(fields: view.table)
     head.status = unsafe block.pointee.status
     head.contentLength = view.contentLength
@@ -232,11 +262,26 @@ extension SessionState {
     return unsafe place
   }
 
+  /// Nil when they hold what frames or routes a message. Of a request's the rest that may be no trailers is dropped;
+  /// those of responses are gRPC's, which may have any name.
   static func makeTrailers(
     _ session: UnsafeMutablePointer<SessionState>, _ block: UnsafeMutablePointer<HeaderBlock>
-  ) -> UnsafeMutablePointer<HeaderTable> {
+  ) -> UnsafeMutablePointer<HeaderTable>? {
     let inbox = unsafe session.pointee.inbox
     let view = unsafe finishBlock(session, block)
+    if view.isDisguised { return nil }
+    var index = 0
+    while index < view.table.count {
+      var field = view.table[index]
+      if field.known != .other && !field.known.mayBeTrailer {
+        if field.known.isFramingOrRouting { return nil }
+        if unsafe session.pointee.isServer {
+          field.isDropped = true
+          view.table[index] = field
+        }
+      }
+      index &+= 1
+    }
     let memory = unsafe inbox.pointee.arena.take(MemoryLayout<HeaderTable>.size)
     let place = unsafe UnsafeMutableRawPointer(memory).bindMemory(to: HeaderTable.self, capacity: 1)
     unsafe place.initialize(to: view.table)

@@ -379,12 +379,13 @@ func resetStalledStreams(_ state: UnsafeMutablePointer<SessionState>, now: UInt3
 func resetStream(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32, _ code: UInt32) {
   guard let stream = unsafe findStream(state, id), unsafe !stream.pointee.isResetByUs else { return }
   unsafe stream.pointee.isResetByUs = true
+  unsafe stream.pointee.resetCode = code
   unsafe dropQueue(state, stream)
   unsafe _ = nghttp2_submit_rst_stream(state.pointee.session, UInt8(NGHTTP2_FLAG_NONE.rawValue), id, code)
 }
 
 func resetStreamAfterEnd(_ state: UnsafeMutablePointer<SessionState>, _ id: Int32, _ code: UInt32) {
-  guard let stream = unsafe findStream(state, id) else { return }
+  guard let stream = unsafe findStream(state, id), unsafe !stream.pointee.isResetByUs else { return }
   unsafe stream.pointee.resetCode = code
   unsafe stream.pointee.resetsAfterEnd = true
   if unsafe stream.pointee.endSent { unsafe resetAfterEndNow(state, stream) }

@@ -109,6 +109,21 @@ public enum KnownHeader: UInt8, Sendable, CaseIterable {
     }
   }
 
+  /// Whether a sender may put it into a trailer section. Not what belongs to the connection, modifies the request,
+  /// authenticates or describes the content (RFC 9110 section 6.5.1), nor cookies and what a proxy says about the
+  /// client: whoever joins trailers and head would take it for part of the head.
+  public var mayBeTrailer: Bool {
+    if isHopByHop || isPeerClaim || isFramingOrRouting { return false }
+    switch self {
+    case .accept, .acceptEncoding, .allow, .authorization, .cacheControl, .contentEncoding, .contentType, .cookie,
+      .expect, .location, .origin, .proxyAuthenticate, .proxyAuthorization, .setCookie, .trailer, .wwwAuthenticate,
+      .xRequestID, .secWebSocketAccept, .secWebSocketExtensions, .secWebSocketKey, .secWebSocketProtocol,
+      .secWebSocketVersion:
+      return false
+    default: return true
+    }
+  }
+
   /// The kind of a name in any case. Reads exactly `count` bytes. The name must be a token (RFC 9110 section
   /// 5.6.2): control bytes may be taken for the letters that they differ from by 0x20.
   @inlinable

@@ -11,6 +11,7 @@ from harness.backends import H1Backend
 from harness.clients import H1Client, H2Client
 from harness.grpc_backend import GRPCBackend, GRPCClient
 from harness.objects import forward, gateway, http_listener, http_route, service
+from harness.raw_http2 import END_HEADERS, END_STREAM, PROTOCOL_ERROR, RawClient, data, headers
 from harness.waiting import wait_until
 
 HOST = "log.sluice.test"
@@ -98,6 +99,19 @@ def test_grpc_status_is_logged(logged):
         with pytest.raises(grpc.RpcError):
             client.unary("Fail")(b"", timeout=20)
     assert logged.line("/protobuf.Transport/Fail")["grpc_status"] == 9
+
+
+def test_a_length_that_data_contradicts_is_logged_once(logged):
+    sluice = logged.sluice
+    fields = [(":method", "POST"), (":scheme", "http"), (":authority", HOST), (":path", "/lie"),
+              ("content-length", "6")]
+    with RawClient(sluice.address, sluice.port(80)) as client:
+        client.send(headers(fields, 1, END_HEADERS), data(b"hello", flags=END_STREAM))
+        assert client.answer(1)[0].code == PROTOCOL_ERROR
+    assert "malformed" in logged.line("/lie")["flags"]
+    sluice.plain_status(HOST, "/after-lie")
+    logged.line("/after-lie")
+    assert [line.get("path") for line in logged.lines()].count("/lie") == 1
 
 
 def test_rotation(logged):

@@ -94,7 +94,9 @@ for name, fields in [
         ("proxy-connection", OK + [("proxy-connection", "x")]),
         ("content-length twice", OK + [("content-length", "0")] * 2),
         ("content-length of letters", OK + [("content-length", "x")]),
-        ("content-length and no body", OK + [("content-length", "5")])]:
+        ("content-length and no body", OK + [("content-length", "5")]),
+        ("content-length in disguise", OK + [("content_length", "0")]),
+        ("transfer-encoding in disguise", OK + [("transfer_encoding", "chunked")])]:
     bad(name, head(*fields))
 bad("an interim response that ends", head((":status", "103")))
 bad("an interim response and DATA", head((":status", "103"), flags=END_HEADERS), body(b"x", END_STREAM))
@@ -107,6 +109,8 @@ bad("less DATA than content-length", FIVE, body(b"hell", END_STREAM), outcome="r
 bad("DATA and content-length 0", head(*OK, ("content-length", "0"), flags=END_HEADERS), body(b"x"), outcome="reset")
 bad("trailers that do not end", OPEN, body(b"x"), head(("t", "1"), flags=END_HEADERS), outcome="reset")
 bad("trailers with a pseudo-header", OPEN, body(b"x"), head((":status", "200")), outcome="reset")
+bad("trailers with content-length", OPEN, body(b"x"), head(("content-length", "1")), outcome="reset")
+bad("trailers in disguise", OPEN, body(b"x"), head(("content_length", "1")), outcome="reset")
 bad("trailers with CR LF", OPEN, body(b"x"), head(("t", "1\r\nx: y")), outcome="reset")
 bad("a reset within the body", OPEN, body(b"x"), lambda stream: reset(stream, INTERNAL_ERROR), outcome="reset")
 bad("a stream's window of more than 2^31-1", lambda stream: window_update((1 << 31) - 1, stream))

@@ -208,6 +208,12 @@ stream("8.2.2", "transfer-encoding with a body", post(("transfer-encoding", "chu
 answer("8.2.2", "te: trailers", 200, get(("te", "trailers")))
 answer("8.2.3", "a cookie in crumbs", 200, get(("cookie", "a=1"), ("x", "y"), ("cookie", "b=2"), ("cookie", "c=3")))
 
+# Names that some readers take for others: RFC 3875 section 4.1.18. As over HTTP/1.1.
+
+for name in ("content_length", "content.length", "transfer_encoding"):
+    stream("9112-6.3", f"{name} for the name with a dash", get((name, "5")))
+    stream("9112-6.3", f"{name} in trailers", post(), data(b"hello"), headers([(name, "5")]), reaches=True)
+
 # 8.1.1: content-length
 
 for name, value in [("with a sign", "+5"), ("negative", "-1"), ("a list", "5, 5"), ("hexadecimal", "0x5"),
@@ -241,7 +247,8 @@ answer("8.1", "trailers and no body", 200, post(), headers([("x-trailer", "1")])
 for name, fields, flags in [
         ("without END_STREAM", [("x-trailer", "1")], END_HEADERS), ("with a pseudo-header", [(":path", "/@")], 5),
         ("with :status", [(":status", "200")], 5), ("in upper case", [("X-Trailer", "1")], 5),
-        ("with transfer-encoding", [("transfer-encoding", "chunked")], 5),
+        ("with transfer-encoding", [("transfer-encoding", "chunked")], 5), ("with host", [("host", HOST)], 5),
+        ("with content-length", [("content-length", "5")], 5),
         ("with connection", [("connection", "x")], 5),
         ("with CR LF", [("x-trailer", "1\r\n\r\nGET /@ HTTP/1.1")], 5), ("with a bad name", [("x y", "1")], 5)]:
     stream("8.1", f"trailers {name}", post(), data(b"hello"), headers(fields, 1, flags), reaches=True)
@@ -297,6 +304,39 @@ def name_of(entry):
 def test_conformance(edge, backend, entry):
     with RawClient(edge.address, edge.sluice.port(80)) as client:
         check(client, backend, entry)
+
+
+def test_names_that_say_who_the_client_is(edge, backend):
+    """What is dropped under its own name is dropped under one that looks like it; in trailers too."""
+    claims = [(name, "@claimed") for name in (
+        "x_forwarded_for", "x-forwarded.proto", "x_forwarded_client_cert", "x_real_ip", "keep_alive",
+        "proxy_connection")]
+    kept = [("x_y", "kept"), ("x_forward", "kept"), ("!#$%&'*+-.^_`|~9", "kept")]
+    before = len(backend.whole)
+    with RawClient(edge.address, edge.sluice.port(80)) as client:
+        client.send(post(*claims, *kept), data(b"hello"),
+                    headers([*claims, ("x-forwarded-for", "@claimed"), ("authorization", "@claimed"), *kept]))
+        assert client.answer(1)[0].status == 200
+    seen, = backend.whole[before:]
+    assert b"@claimed" not in seen
+    for name, value in kept:
+        assert seen.count(f"\r\n{name}: {value}\r\n".encode()) == 2
+
+
+@pytest.mark.parametrize("authority", [HOST, "nobody.sluice.test"], ids=["forwarded", "answered"])
+@pytest.mark.parametrize("frames", [
+    [data(b"hello", flags=END_STREAM)], [data(b"hello world")], [data(b"hello"), headers([("x", "1")])]],
+    ids=["short", "long", "short-with-trailers"])
+def test_a_length_that_data_contradicts_is_counted_once(edge, backend, frames, authority):
+    """Whether the library's reset goes out or ours, behind an answer that did not wait for the body."""
+    before = edge.sluice.admin.metric("sluice_malformed_requests_total")
+    with RawClient(edge.address, edge.sluice.port(80)) as client:
+        client.send(post(("content-length", "6"), path="/+", authority=authority), *frames)
+        got, _ = client.answer(1)
+        assert got.kind == RST_STREAM and got.code == PROTOCOL_ERROR, got
+        client.send(get(stream=101, path="/probe"))
+        assert client.answer(101)[0].status == 200
+        assert edge.sluice.admin.metric("sluice_malformed_requests_total") == before + 1
 
 
 def test_invalid_preface_over_tls(edge):

@@ -98,6 +98,9 @@ struct HostileInputTests {
     ("two content-lengths", Raw.post + [("content-length", "0"), ("content-length", "0")]),
     ("content-length without a body", Raw.post + [("content-length", "5")]),
     ("trailing space in a value", Raw.get + [("a", "b ")]),
+    ("content-length in disguise", Raw.get + [("content_length", "5")]),
+    ("content-length in another disguise", Raw.post + [("content.length", "0")]),
+    ("transfer-encoding in disguise", Raw.get + [("transfer_encoding", "chunked")]),
   ]
 
   @Test(arguments: malformed)
@@ -118,6 +121,8 @@ struct HostileInputTests {
     ("trailers too early", "3", Raw.frame(0, 0, 1, [1]) + Raw.headers(1, [("a", "b")])),
     ("pseudo-header in trailers", "1", Raw.frame(0, 0, 1, [1]) + Raw.headers(1, [(":path", "/")])),
     ("trailers that do not end", "1", Raw.frame(0, 0, 1, [1]) + Raw.headers(1, [("a", "b")], end: false)),
+    ("host in trailers", "1", Raw.frame(0, 0, 1, [1]) + Raw.headers(1, [("host", "example.com")])),
+    ("a length in disguise in trailers", "1", Raw.frame(0, 0, 1, [1]) + Raw.headers(1, [("content_length", "1")])),
   ]
 
   @Test(arguments: bodies)
@@ -131,6 +136,44 @@ struct HostileInputTests {
     #expect(server.events(.trailers).isEmpty)
     #expect(!server.seen.contains { $0.stream == 1 && $0.endStream }, "\(name)")
     #expect(server.events(.requestHead).map(\.stream) == [1, 3], "\(name)")
+  }
+
+  /// A length that comes with the trailers is true as often as not.
+  @Test func contentLengthIsNoTrailer() throws {
+    let server = try Endpoint(server: true)
+    server.receive(
+      Raw.start + Raw.headers(1, Raw.post, end: false) + Raw.frame(0, 0, 1, [1])
+        + Raw.headers(1, [("content-length", "1")]))
+    _ = server.drain()
+    #expect(server.events(.malformed).map(\.code) == [HTTP2ErrorCode.protocolError])
+    #expect(server.events(.trailers).isEmpty)
+  }
+
+  /// What the library finds and what we reset in the same turn: the fault is told of, once.
+  @Test(arguments: [HTTP2ErrorCode.cancel, HTTP2ErrorCode.noError])
+  func faultsAreToldWhenTheStreamIsResetAtOnce(code: UInt32) throws {
+    let server = try Endpoint(server: true)
+    server.handler = { server, event in
+      guard event.kind == .requestHead else { return }
+      server.session.reset(event.streamID, code)
+    }
+    server.receive(
+      Raw.start + Raw.headers(1, Raw.post + [("content-length", "3")], end: false)
+        + Raw.frame(0, 0, 1, [1, 2, 3, 4]))
+    _ = server.drain()
+    #expect(server.events(.malformed).map(\.stream) == [1])
+    #expect(server.events(.streamClosed).map(\.stream) == [1])
+    #expect(server.frameNames("send", stream: 1) == ["RST_STREAM -"])
+  }
+
+  @Test func resetsOfOursAreNoFaults() throws {
+    let server = try Endpoint(server: true)
+    server.receive(Raw.start + Raw.headers(1, Raw.post + [("content-length", "3")], end: false))
+    server.session.reset(1, HTTP2ErrorCode.cancel)
+    _ = server.drain()
+    server.receive(Raw.frame(0, 0, 1, [1, 2, 3, 4]))
+    _ = server.drain()
+    #expect(server.events(.malformed).isEmpty)
   }
 
   @Test func connectHasNoPath() throws {

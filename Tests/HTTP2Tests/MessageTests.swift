@@ -144,6 +144,62 @@ struct MessageTests {
     #expect(client.kinds(id) == [.responseHead, .streamClosed])
   }
 
+  /// As HTTP/1.1 does it (RFC 9110 section 6.5.1). Those of a response may be gRPC's.
+  @Test func requestTrailersThatMayBeNone() throws {
+    let client = try Endpoint(server: false)
+    let server = try Endpoint(server: true)
+    let fields = [("authorization", "x"), ("x-forwarded-for", "1.2.3.4"), ("x_forwarded_for", "1.2.3.4"), ("a", "b")]
+    let id = client.request("POST", end: false)
+    client.trailers(id, fields)
+    pump(client, server)
+    #expect(server.events(.trailers).first?.fields == ["a: b"])
+    server.respond(id)
+    server.trailers(id, fields)
+    pump(client, server)
+    #expect(
+      client.events(.trailers).first?.fields == ["authorization: x", "x-forwarded-for: 1.2.3.4", "a: b"])
+  }
+
+  static let disguises: [(String, isDropped: Bool)] = [
+    ("x_forwarded_for", true), ("x-forwarded.for", true), ("x_forwarded-anything-else", true), ("x_real_ip", true),
+    ("keep_alive", true), ("proxy_connection", true), ("http2~settings", true), ("x_", false), ("_", false),
+    ("x_real_ip_", false), ("a-name-that-is-longer_than-sixteen-bytes", false), ("x-16-bytes-long_", false),
+    ("x-fourteen-odd", false), ("!#$%&'*+-.^_`|~", false), ("content_lengths", false),
+  ]
+
+  @Test(arguments: disguises)
+  func namesThatLookLikeOthers(name: String, isDropped: Bool) throws {
+    let client = try Endpoint(server: false)
+    let server = try Endpoint(server: true)
+    let id = client.request("GET", "/", authority: "a", [(name, "1"), ("x", "y")])
+    pump(client, server)
+    let wanted = isDropped ? ["x: y"] : ["\(name): 1", "x: y"]
+    #expect(server.events(.requestHead).first?.fields == wanted)
+    server.fields([(name, "1")]) { _ = server.session.submitInformational(id, status: 103, fields: $0) }
+    server.respond(id, 200, [(name, "1"), ("x", "y")], end: true)
+    pump(client, server)
+    #expect(client.events(.informational).first?.fields == (isDropped ? [] : ["\(name): 1"]))
+    #expect(client.events(.responseHead).first?.fields == wanted)
+  }
+
+  @Test(arguments: [103, 200] as [UInt16])
+  func responsesInDisguise(status: UInt16) throws {
+    let client = try Endpoint(server: false)
+    let server = try Endpoint(server: true)
+    let id = client.request()
+    pump(client, server)
+    if status == 103 {
+      server.fields([("transfer_encoding", "chunked")]) {
+        _ = server.session.submitInformational(id, status: status, fields: $0)
+      }
+    } else {
+      server.respond(id, status, [("content_length", "5")])
+    }
+    pump(client, server)
+    #expect(client.kinds(id) == [.malformed, .streamClosed])
+    #expect(server.events(.reset).map(\.code) == [HTTP2ErrorCode.protocolError])
+  }
+
   @Test func emptyTrailersEndTheStream() throws {
     let client = try Endpoint(server: false)
     let server = try Endpoint(server: true)

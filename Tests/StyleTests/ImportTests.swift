@@ -11,7 +11,7 @@ import Testing
     "SystemIO": ["CDatagram", "CLinux", "Glibc"],
     "HTTP1": ["HTTPSemantics", "CLinux"],
     "IdleMemory": ["CLinux"],
-    "HTTP2": ["HTTPSemantics", "IdleMemory", "CNghttp2"],
+    "HTTP2": ["HTTPSemantics", "IdleMemory", "CLinux", "CNghttp2"],
     "TLS": ["HTTPSemantics", "IdleMemory", "CLinux", "COpenSSL", "Synchronization"],
     "ProxyProtocol": ["HTTPSemantics"],
     "GRPCWeb": ["HTTPSemantics"],

@@ -15,7 +15,6 @@ extension Worker where Engine: ~Copyable {
     let result = unsafe session.receive(UnsafeMutablePointer(mutating: bytes.start), bytes.count)
     if case .fatal(_, let limit) = result, connection[].role == .downstream {
       // What came along is not begun any more: it would only be broken off.
-      countFaults(index)
       sessionEnded(index, limit)
       lastWords(index, session)
       return
@@ -49,12 +48,14 @@ extension Worker where Engine: ~Copyable {
     let place = unsafe beginWrite(index, room)
     let count = unsafe session.drain(into: place, capacity: room)
     if count > 0 { endWrite(index, count) }
-    // What became of its streams does not matter any more.
-    inbox.reset()
     if connections[index][].role == .downstream {
+      // What else became of its streams does not matter any more.
+      countFaults(index)
+      inbox.reset()
       clientGone(index)
       closeWhenDrained(index)
     } else {
+      inbox.reset()
       upstreamFailed(index, error: 71)
     }
   }
@@ -122,6 +123,9 @@ extension Worker where Engine: ~Copyable {
     case .malformed:
       counters.add(.malformedRequests)
       count(event.limit, index)
+      // One that had begun: its line in the access log says why it ends.
+      let stream = stream(tagged: event.tag)
+      if stream >= 0 { streams[stream][].responseFlags |= ResponseFlags.malformed.rawValue }
     case .settings:
       guard connections[index][].flags.contains(.headTimerRuns) else { break }
       connections[index][].flags.remove(.headTimerRuns)

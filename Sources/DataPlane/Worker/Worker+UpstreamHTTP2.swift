@@ -39,6 +39,8 @@ extension Worker where Engine: ~Copyable {
       submitWaiting(index)
     case .malformed:
       counters.add(.malformedResponses)
+      let stream = stream(of: event, on: index)
+      if stream >= 0 { streams[stream][].responseFlags |= ResponseFlags.upstreamMalformed.rawValue }
     case .reset, .requestHead:
       break
     }
