@@ -14,6 +14,13 @@ struct Confinement {
     "/proc/self", "/sys/fs/cgroup/memory.max", "/dev/null", "/dev/urandom",
   ]
 
+  /// Where the environment says that the system's authorities are, which OpenSSL goes by.
+  private static var namedAuthorities: [String] {
+    let values = unsafe [secure_getenv("SSL_CERT_FILE"), secure_getenv("SSL_CERT_DIR")]
+    return unsafe values.compactMap(\.self)
+      .flatMap { unsafe String(cString: $0).split(separator: ":").map(String.init) }
+  }
+
   /// Before the first thread is started. Another user that cannot be had is an error; where the system has no Landlock,
   /// or a container forbids it, the process goes on without.
   func beforeThreads(_ arguments: DataPlaneArguments) throws(SandboxError) {
@@ -25,7 +32,7 @@ struct Confinement {
       return
     }
     do throws(SandboxError) {
-      try Sandbox.restrictFiles(readable: Self.readable, writable: writable)
+      try Sandbox.restrictFiles(readable: Self.readable + Self.namedAuthorities, writable: writable)
     } catch {
       log.info("files are not restricted (\(error))")
     }

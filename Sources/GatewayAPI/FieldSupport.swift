@@ -45,6 +45,7 @@ public enum FieldSupport {
     .backendTLSPolicy: ["spec.options"].map(FieldPattern.init),
     .istioGateway: istioGateway,
     .virtualService: virtualService,
+    .destinationRule: destinationRule,
     .service: [
       "spec.sessionAffinity=ClientIP", "spec.internalTrafficPolicy=Local", "spec.trafficDistribution",
     ].map(FieldPattern.init),
@@ -96,6 +97,14 @@ public enum FieldSupport {
       "spec.servers[].tls.caCertificates", "spec.servers[].tls.caCrl", "spec.servers[].tls.subjectAltNames",
       "spec.servers[].tls.verifyCertificateSpki", "spec.servers[].tls.verifyCertificateHash",
     ].map(FieldPattern.closed)
+
+  private static let destinationRule: [FieldPattern] = [
+    "spec.exportTo", "spec.subsets", "spec.workloadSelector", "spec.trafficPolicy.connectionPool",
+    "spec.trafficPolicy.loadBalancer", "spec.trafficPolicy.outlierDetection", "spec.trafficPolicy.proxyProtocol",
+    "spec.trafficPolicy.retryBudget", "spec.trafficPolicy.tunnel",
+    "spec.trafficPolicy.portLevelSettings[].connectionPool", "spec.trafficPolicy.portLevelSettings[].loadBalancer",
+    "spec.trafficPolicy.portLevelSettings[].outlierDetection",
+  ].map(FieldPattern.init)
 
   private static let virtualService: [FieldPattern] =
     [

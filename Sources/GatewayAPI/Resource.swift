@@ -27,6 +27,7 @@ public enum Resource: Hashable, Sendable {
   case backendTLSPolicy(BackendTLSPolicy)
   case istioGateway(IstioGateway)
   case virtualService(VirtualService)
+  case destinationRule(DestinationRule)
   case service(Service)
   case endpointSlice(EndpointSlice)
   case secret(Secret)
@@ -46,6 +47,7 @@ public enum Resource: Hashable, Sendable {
     case .backendTLSPolicy: .backendTLSPolicy
     case .istioGateway: .istioGateway
     case .virtualService: .virtualService
+    case .destinationRule: .destinationRule
     case .service: .service
     case .endpointSlice: .endpointSlice
     case .secret: .secret
@@ -67,6 +69,7 @@ public enum Resource: Hashable, Sendable {
     case .backendTLSPolicy(let value): value.metadata
     case .istioGateway(let value): value.metadata
     case .virtualService(let value): value.metadata
+    case .destinationRule(let value): value.metadata
     case .service(let value): value.metadata
     case .endpointSlice(let value): value.metadata
     case .secret(let value): value.metadata
@@ -88,6 +91,7 @@ public enum Resource: Hashable, Sendable {
     case .backendTLSPolicy(let value): value.origin
     case .istioGateway(let value): value.origin
     case .virtualService(let value): value.origin
+    case .destinationRule(let value): value.origin
     case .service(let value): value.origin
     case .endpointSlice(let value): value.origin
     case .secret(let value): value.origin
@@ -147,6 +151,7 @@ private func decode(
   case .backendTLSPolicy: .backendTLSPolicy(placed(BackendTLSPolicy(&reader, metadata), \.origin, origin))
   case .istioGateway: .istioGateway(placed(IstioGateway(&reader, metadata), \.origin, origin))
   case .virtualService: .virtualService(placed(VirtualService(&reader, metadata), \.origin, origin))
+  case .destinationRule: .destinationRule(placed(DestinationRule(&reader, metadata), \.origin, origin))
   case .service: .service(placed(Service(&reader, metadata), \.origin, origin))
   case .endpointSlice: .endpointSlice(placed(EndpointSlice(&reader, metadata), \.origin, origin))
   case .secret: .secret(placed(Secret(&reader, metadata), \.origin, origin))

@@ -12,6 +12,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
   case backendTLSPolicy
   case istioGateway
   case virtualService
+  case destinationRule
   case service
   case endpointSlice
   case secret
@@ -31,6 +32,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .referenceGrant: "ReferenceGrant"
     case .backendTLSPolicy: "BackendTLSPolicy"
     case .virtualService: "VirtualService"
+    case .destinationRule: "DestinationRule"
     case .service: "Service"
     case .endpointSlice: "EndpointSlice"
     case .secret: "Secret"
@@ -45,7 +47,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute,
       .referenceGrant, .backendTLSPolicy:
       "gateway.networking.k8s.io"
-    case .istioGateway, .virtualService: "networking.istio.io"
+    case .istioGateway, .virtualService, .destinationRule: "networking.istio.io"
     case .endpointSlice: "discovery.k8s.io"
     case .service, .secret, .configMap, .namespace: ""
     }
@@ -55,7 +57,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
   public var versions: [String] {
     switch self {
     case .gatewayClass, .gateway, .httpRoute, .referenceGrant: ["v1", "v1beta1"]
-    case .istioGateway, .virtualService: ["v1", "v1beta1", "v1alpha3"]
+    case .istioGateway, .virtualService, .destinationRule: ["v1", "v1beta1", "v1alpha3"]
     case .tlsRoute: ["v1", "v1alpha3", "v1alpha2"]
     case .tcpRoute, .udpRoute: ["v1", "v1alpha2"]
     case .backendTLSPolicy: ["v1", "v1alpha3"]
@@ -76,6 +78,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .referenceGrant: "referencegrants"
     case .backendTLSPolicy: "backendtlspolicies"
     case .virtualService: "virtualservices"
+    case .destinationRule: "destinationrules"
     case .service: "services"
     case .endpointSlice: "endpointslices"
     case .secret: "secrets"
@@ -94,6 +97,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
     case .backendTLSPolicy: ["btlspolicy"]
     case .istioGateway: ["gw"]
     case .virtualService: ["vs"]
+    case .destinationRule: ["dr"]
     case .service: ["svc"]
     case .configMap: ["cm"]
     case .namespace: ["ns"]
@@ -107,7 +111,7 @@ public enum ResourceKind: String, CaseIterable, Hashable, Sendable {
   public var hasStatus: Bool {
     switch self {
     case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute, .backendTLSPolicy,
-      .istioGateway, .virtualService:
+      .istioGateway, .virtualService, .destinationRule:
       true
     case .referenceGrant, .service, .endpointSlice, .secret, .configMap, .namespace: false
     }

@@ -45,40 +45,11 @@ public struct TLSClientValidation: Sendable, Hashable {
 
   var verifyMode: Int32 { SSL_VERIFY_PEER | (mode == .required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0) }
 
-  // SAFETY: the context is alive and not yet published; the memory BIO reads from an array that outlives it; the
-  // store and the list of names take references of their own.
+  // SAFETY: the context is alive and not yet published; its list of names takes references of its own.
   func configure(_ made: OpaquePointer) throws(TLSError) {
-    ERR_clear_error()
-    let (items, code) = unsafe authoritiesPEM.withUnsafeBytes { raw -> (OpaquePointer?, UInt) in
-      guard let bio = unsafe BIO_new_mem_buf(raw.baseAddress, Int32(clamping: raw.count)) else { return (nil, 0) }
-      defer { unsafe _ = BIO_free(bio) }
-      return unsafe (PEM_X509_INFO_read_bio(bio, nil, { _, _, _, _ in 0 }, nil), ERR_peek_last_error())
+    try unsafe addAuthorities(authoritiesPEM, named: name, to: SSL_CTX_get_cert_store(made)) { certificate in
+      unsafe _ = SSL_CTX_add_client_CA(made, certificate)
     }
-    defer {
-      ERR_clear_error()
-      unsafe OPENSSL_sk_pop_free(items) { item in
-        unsafe X509_INFO_free(item?.assumingMemoryBound(to: X509_INFO.self))
-      }
-    }
-    let store = unsafe SSL_CTX_get_cert_store(made)
-    var certificates = 0
-    var lists = 0
-    for index in 0..<(unsafe items == nil ? 0 : OPENSSL_sk_num(items)) {
-      let item = unsafe OPENSSL_sk_value(items, index)?.assumingMemoryBound(to: X509_INFO.self)
-      if let certificate = unsafe item?.pointee.x509, unsafe X509_STORE_add_cert(store, certificate) == 1 {
-        unsafe _ = SSL_CTX_add_client_CA(made, certificate)
-        certificates += 1
-      }
-      if let list = unsafe item?.pointee.crl, unsafe X509_STORE_add_crl(store, list) == 1 { lists += 1 }
-    }
-    if unsafe items == nil || certificates == 0 {
-      throw TLSError(
-        certificates == 0 && code == 0 ? .noCertificate : .unreadable, certificate: name,
-        message: "ca.crt holds no readable PEM certificates: \(describe(libraryError: code))")
-    }
-    var flags = UInt(X509_V_FLAG_PARTIAL_CHAIN)
-    if lists > 0 { flags |= UInt(X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) }
-    unsafe _ = X509_STORE_set_flags(store, flags)
   }
 }
 

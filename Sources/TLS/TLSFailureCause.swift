@@ -4,7 +4,7 @@ extension TLSFailure {
   /// What was wrong, as far as a person has to know it to mend it.
   public enum Cause: UInt8, Sendable, CaseIterable {
     // The peer's certificate, in our eyes.
-    case expired, notYetValid, wrongName, unknownAuthority, badCertificate
+    case expired, notYetValid, revoked, wrongName, unknownAuthority, badCertificate
     /// The peer said that our certificate is missing or not good enough.
     case refusedOurs
     /// No version, cipher or application protocol that both sides speak.
@@ -36,6 +36,7 @@ extension TLSFailure {
     switch verifyCode {
     case X509_V_ERR_CERT_HAS_EXPIRED: .expired
     case X509_V_ERR_CERT_NOT_YET_VALID: .notYetValid
+    case X509_V_ERR_CERT_REVOKED: .revoked
     case X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH: .wrongName
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
       X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT,

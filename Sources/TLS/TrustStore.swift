@@ -18,21 +18,15 @@ public final class TrustStore: Sendable {
 
   /// - Parameters:
   ///   - name: for messages.
-  ///   - pem: certificates; each of them is trusted, also one that another one signed.
+  ///   - pem: certificates and certificate revocation lists, as `addAuthorities` takes them.
   public init(name: String, pem: [UInt8]) throws(TLSError) {
     let made = unsafe try Self.make()
-    ERR_clear_error()
-    let added = unsafe Self.add(pem, to: made)
-    let error = ERR_peek_last_error()
-    ERR_clear_error()
-    // The end of the text shows as "no start line"; anything else is a damaged certificate.
-    if added == 0 || (error != 0 && Int32(truncatingIfNeeded: error & 0x7f_ffff) != PEM_R_NO_START_LINE) {
+    do {
+      try unsafe addAuthorities(pem, named: name, to: made)
+    } catch {
       unsafe X509_STORE_free(made)
-      throw TLSError(
-        added == 0 ? .noCertificate : .unreadable, certificate: name,
-        message: "ca.crt holds \(added) readable PEM certificates: \(describe(libraryError: error))")
+      throw error
     }
-    unsafe _ = X509_STORE_set_flags(made, UInt(X509_V_FLAG_PARTIAL_CHAIN))
     unsafe handle = TrustStoreHandle(store: made)
   }
 
@@ -44,20 +38,47 @@ public final class TrustStore: Sendable {
     }
     return unsafe made
   }
+}
 
-  // SAFETY: the store is not yet published; the memory BIO reads from an array that outlives it.
-  private static func add(_ pem: [UInt8], to store: OpaquePointer) -> Int {
-    unsafe pem.withUnsafeBytes { raw -> Int in
-      guard let bio = unsafe BIO_new_mem_buf(raw.baseAddress, Int32(clamping: raw.count)) else { return 0 }
-      defer { unsafe _ = BIO_free(bio) }
-      var count = 0
-      while let certificate = unsafe PEM_read_bio_X509(bio, nil, nil, nil) {
-        if unsafe X509_STORE_add_cert(store, certificate) == 1 { count += 1 }
-        unsafe X509_free(certificate)
-      }
-      return count
+/// Adds PEM certificates, each of them a trust anchor (also one that another one signed), and certificate revocation
+/// lists. With a list among them, every certificate of a chain must have one of its issuer.
+///
+/// - Parameter onCertificate: is told each certificate that was added.
+// SAFETY of callers: the store is alive and not yet published. Here: the memory BIO reads from an array that outlives
+// it; the store takes references of its own.
+func addAuthorities(
+  _ pem: [UInt8], named name: String, to store: OpaquePointer?, onCertificate: (OpaquePointer) -> Void = { _ in }
+) throws(TLSError) {
+  ERR_clear_error()
+  let (items, code) = unsafe pem.withUnsafeBytes { raw -> (OpaquePointer?, UInt) in
+    guard let bio = unsafe BIO_new_mem_buf(raw.baseAddress, Int32(clamping: raw.count)) else { return (nil, 0) }
+    defer { unsafe _ = BIO_free(bio) }
+    return unsafe (PEM_X509_INFO_read_bio(bio, nil, { _, _, _, _ in 0 }, nil), ERR_peek_last_error())
+  }
+  defer {
+    ERR_clear_error()
+    unsafe OPENSSL_sk_pop_free(items) { item in
+      unsafe X509_INFO_free(item?.assumingMemoryBound(to: X509_INFO.self))
     }
   }
+  var certificates = 0
+  var lists = 0
+  for index in 0..<(unsafe items == nil ? 0 : OPENSSL_sk_num(items)) {
+    let item = unsafe OPENSSL_sk_value(items, index)?.assumingMemoryBound(to: X509_INFO.self)
+    if let certificate = unsafe item?.pointee.x509, unsafe X509_STORE_add_cert(store, certificate) == 1 {
+      unsafe onCertificate(certificate)
+      certificates += 1
+    }
+    if let list = unsafe item?.pointee.crl, unsafe X509_STORE_add_crl(store, list) == 1 { lists += 1 }
+  }
+  if unsafe items == nil || certificates == 0 {
+    throw TLSError(
+      certificates == 0 && code == 0 ? .noCertificate : .unreadable, certificate: name,
+      message: "ca.crt holds no readable PEM certificates: \(describe(libraryError: code))")
+  }
+  var flags = UInt(X509_V_FLAG_PARTIAL_CHAIN)
+  if lists > 0 { flags |= UInt(X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) }
+  unsafe _ = X509_STORE_set_flags(store, flags)
 }
 
 /// What a context needs of a `TrustStore`.

@@ -40,6 +40,24 @@ enum Base {
     """
   }
 
+  static func backendTLSPolicy(_ targets: String, _ validation: String) -> String {
+    """
+    apiVersion: gateway.networking.k8s.io/v1
+    kind: BackendTLSPolicy
+    metadata: {name: p}
+    spec: {targetRefs: [\(targets)], validation: {\(validation)}}
+    """
+  }
+
+  static func destinationRule(_ policy: String, host: String = "web") -> String {
+    """
+    apiVersion: networking.istio.io/v1
+    kind: DestinationRule
+    metadata: {name: d}
+    spec: {host: '\(host)', trafficPolicy: {\(policy)}}
+    """
+  }
+
   static func service(_ spec: String) -> String {
     "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: \(spec)"
   }

@@ -250,8 +250,8 @@ import YAML
       "warning: : has no label kubernetes.io/service-name; its endpoints belong to no Service"),
     Case(
       "apiVersion: v1\nkind: Pod\nmetadata: {name: p}",
-      "kind: Pod (v1) is not a kind that is read; those are BackendTLSPolicy, ConfigMap, EndpointSlice, GRPCRoute, "
-        + "Gateway, GatewayClass, HTTPRoute, Namespace, ReferenceGrant, Secret, Service, "
+      "kind: Pod (v1) is not a kind that is read; those are BackendTLSPolicy, ConfigMap, DestinationRule, "
+        + "EndpointSlice, GRPCRoute, Gateway, GatewayClass, HTTPRoute, Namespace, ReferenceGrant, Secret, Service, "
         + "TCPRoute, TLSRoute, UDPRoute, VirtualService"),
     Case(
       "apiVersion: gateway.networking.k8s.io/v1alpha2\nkind: GRPCRoute\nmetadata: {name: p}",

@@ -53,11 +53,15 @@ struct BackendTests {
     let other = try TestCertificate("other", names: [], isAuthority: true)
     let good = try TestCertificate("good", names: ["DNS:a"], issuer: root)
     let early = try TestCertificate("early", names: ["DNS:a"], issuer: root, from: 3600)
-    defer { for one in [root, other, good, early] { one.destroy() } }
+    let revoked = try TestCertificate("revoked", names: ["DNS:a"], issuer: root)
+    defer { for one in [root, other, good, early, revoked] { one.destroy() } }
     let store = try TrustStore(name: "root", pem: root.certificate.chainPEM)
+    let listed = try TrustStore(
+      name: "root", pem: root.certificate.chainPEM + root.revocations(of: [revoked]))
     let foreign = try TrustStore(name: "other", pem: other.certificate.chainPEM)
     for (trust, leaf, name, cause) in [
       (store, good, "b", TLSFailure.Cause.wrongName), (foreign, good, "a", .unknownAuthority),
+      (store, early, "a", .notYetValid), (listed, revoked, "a", .revoked), (listed, good, "a", nil),
     ] {
       let (left, _) = try ends(TLSClient(verification: .trust(trust)), leaf, name: name)
       #expect(left.failure?.cause == cause)
@@ -95,7 +99,7 @@ struct BackendTests {
   @Test func aBundleMustHoldCertificates() throws {
     for (pem, reason) in [
       ("", TLSError.Reason.noCertificate), ("no PEM", .noCertificate),
-      ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", .noCertificate),
+      ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", .unreadable),
     ] {
       #expect { try TrustStore(name: "ca", pem: Array(pem.utf8)) } throws: { ($0 as? TLSError)?.reason == reason }
     }

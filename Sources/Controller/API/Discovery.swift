@@ -127,7 +127,7 @@ extension ResourceKind {
     case .gatewayClass, .gateway, .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute, .referenceGrant,
       .backendTLSPolicy:
       ["gateway-api"]
-    case .istioGateway, .virtualService: ["istio-io", "networking-istio-io"]
+    case .istioGateway, .virtualService, .destinationRule: ["istio-io", "networking-istio-io"]
     case .service, .endpointSlice, .secret, .configMap, .namespace: []
     }
   }

@@ -87,11 +87,20 @@ struct TableView {
       [
         Column(name: "Targets") { Self.joined($0["spec"]?["targetRefs"], "name") },
         Column(name: "Hostname") { Self.text($0["spec"]?["validation"]?["hostname"]) },
+        Column(name: "Accepted") {
+          Self.condition("Accepted", in: $0["status"]?["ancestors"]?.sequence?.first?["conditions"])
+        },
       ]
     case .virtualService:
       [
         Column(name: "Gateways") { Self.list($0["spec"]?["gateways"]) },
         Column(name: "Hosts") { Self.list($0["spec"]?["hosts"]) },
+        Column(name: "Accepted") { Self.condition("Accepted", in: $0["status"]?["conditions"]) },
+      ]
+    case .destinationRule:
+      [
+        Column(name: "Host") { Self.text($0["spec"]?["host"]) },
+        Column(name: "TLS") { Self.text($0["spec"]?["trafficPolicy"]?["tls"]?["mode"]) },
         Column(name: "Accepted") { Self.condition("Accepted", in: $0["status"]?["conditions"]) },
       ]
     case .service, .endpointSlice, .secret, .configMap, .namespace, .referenceGrant: coreColumns

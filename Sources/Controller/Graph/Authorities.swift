@@ -36,7 +36,7 @@ struct AuthorityLookup {
     return faults
   }
 
-  private static func joined(_ bundles: [TrustBundleSource]) -> TrustBundleSource {
+  static func joined(_ bundles: [TrustBundleSource]) -> TrustBundleSource {
     TrustBundleSource(
       name: bundles.map(\.name).joined(separator: ", "),
       pem: Array(bundles.map(\.pem).joined(separator: [UInt8(ascii: "\n")])))
@@ -58,6 +58,11 @@ struct AuthorityLookup {
         "no ReferenceGrant in namespace \(target.namespace) lets Gateways of \(namespace) "
           + "use \(kind.kind) \(target.name)")
     }
+    return try bundle(kind, target)
+  }
+
+  /// The authorities in a ConfigMap or a Secret.
+  func bundle(_ kind: ResourceKind, _ target: ServiceName) throws(Fault) -> TrustBundleSource {
     let name = "\(kind.kind) \(target)"
     let data =
       kind == .secret
@@ -85,12 +90,15 @@ struct AuthorityLookup {
 
   // MARK: Istio
 
-  /// The authorities of an Istio server: of the Secret that is named for them, else in the Secret of its certificate,
+  /// The authorities of Istio's settings: of the Secret that is named for them, else in the Secret of the certificate,
   /// else in the one of that name with `-cacert` behind it.
-  func authorities(_ tls: IstioServerTLS, gatewayNamespace: String) throws(Fault) -> TrustBundleSource {
-    let name = tls.credentialName ?? tls.credentialNames.first ?? ""
-    let candidates = tls.caCertCredentialName.map { [$0] } ?? [name, "\(name)-cacert"]
-    let namespaces = references.namespaces(ofCredentialsIn: gatewayNamespace)
+  ///
+  /// - Parameter namespace: of the object with the settings; Secrets of the ingress are looked for after its own.
+  func authorities(credential name: String, named own: String?, in namespace: String) throws(Fault)
+    -> TrustBundleSource
+  {
+    let candidates = own.map { [$0] } ?? [name, "\(name)-cacert"]
+    let namespaces = references.namespaces(ofCredentialsIn: namespace)
     for candidate in candidates {
       for namespace in namespaces {
         guard let secret = references.store.secret(namespace: namespace, name: candidate) else { continue }

@@ -1,28 +1,5 @@
-internal import COpenSSL
 import GatewayAPI
 import RoutingTable
-
-/// What the policies say about Services, the oldest policy of each first.
-struct BackendTLSTable: Sendable {
-  enum Entry: Sendable {
-    case settings(BackendTLSSource)
-    /// Of a policy that cannot be followed: the backend is not spoken to at all, least of all in the clear.
-    case invalid(Fault)
-  }
-
-  struct Target: Hashable, Sendable {
-    var service: ServiceName
-    /// Name of a port; nil: all that no policy names.
-    var section: String?
-  }
-
-  var entries: [Target: Entry] = [:]
-
-  func entry(_ service: ServiceName, portName: String?) -> Entry? {
-    if let portName, let own = entries[Target(service: service, section: portName)] { return own }
-    return entries[Target(service: service, section: nil)]
-  }
-}
 
 struct BackendTLSPolicyNode: Sendable {
   var object: ObjectIdentity
@@ -40,8 +17,7 @@ struct BackendTLSPolicyNode: Sendable {
 struct BackendTLSPolicyStage {
   var references: References
 
-  func resolve(_ builder: inout ModelBuilder) -> (nodes: [BackendTLSPolicyNode], table: BackendTLSTable) {
-    var table = BackendTLSTable()
+  func resolve(_ table: inout BackendTLSTable, _ builder: inout ModelBuilder) -> [BackendTLSPolicyNode] {
     var nodes: [BackendTLSPolicyNode] = []
     let objects = references.store.all(.backendTLSPolicy)
       .map { (object: $0, identity: ObjectIdentity($0)) }
@@ -50,7 +26,7 @@ struct BackendTLSPolicyStage {
       guard case .backendTLSPolicy(let policy) = object.resource else { continue }
       nodes.append(node(policy, object, identity, &table, &builder))
     }
-    return (nodes.sorted { $0.object.key < $1.object.key }, table)
+    return nodes.sorted { $0.object.key < $1.object.key }
   }
 
   private func node(
@@ -67,10 +43,14 @@ struct BackendTLSPolicyStage {
         unknown.append("\(target.kind) \(target.name)")
         continue
       }
-      let key = BackendTLSTable.Target(service: name, section: target.sectionName)
+      let section = target.sectionName.map { BackendTLSTable.Section.name($0) } ?? .whole
       // Known or not: what is not there yet must not be spoken to in the clear once it is.
       node.services.insert(name)
-      if table.entries[key] == nil { table.entries[key] = entry } else { lost.append(target.name) }
+      if table.policies[name]?[section] == nil {
+        table.policies[name, default: [:]][section] = entry
+      } else {
+        lost.append(target.name)
+      }
     }
     if lost.count == policy.targetRefs.count {
       node.accepted = .no("Conflicted", "older policies are in force for Service \(bounded(lost))")
@@ -110,50 +90,19 @@ struct BackendTLSPolicyStage {
       node.accepted = .no("NoValidCACertificate", bounded(faults.map(\.message)))
       return .invalid(Fault("NoValidCACertificate", bounded(faults.map(\.message))))
     }
-    source.trustBundle = builder.intern(
-      TrustBundleSource(
-        name: found.map(\.name).joined(separator: ", "),
-        pem: Array(found.map(\.pem).joined(separator: [UInt8(ascii: "\n")]))))
+    source.trustBundle = builder.intern(AuthorityLookup.joined(found))
     return .settings(source)
   }
 
   private func bundle(_ reference: LocalObjectReference, in namespace: String) throws(Fault) -> TrustBundleSource {
-    let name = "\(reference.kind) \(namespace)/\(reference.name)"
-    let data: [String: [UInt8]]?
-    switch (reference.group, reference.kind) {
-    case ("", "ConfigMap"): data = references.store.configMap(namespace: namespace, name: reference.name)?.data
-    case ("", "Secret"): data = references.store.secret(namespace: namespace, name: reference.name)?.data
-    default:
+    let kinds: [ResourceKind] = [.configMap, .secret]
+    guard let kind = kinds.first(where: { $0.group == reference.group && $0.kind == reference.kind }) else {
       throw Fault(
         "InvalidKind", "\(reference.kind) of group \"\(reference.group)\" holds no certificates; a ConfigMap does")
     }
-    guard let data else { throw Fault("InvalidCACertificateRef", "\(name) does not exist") }
-    guard let pem = data["ca.crt"] else { throw Fault("InvalidCACertificateRef", "\(name) has no ca.crt") }
-    guard holdsCertificates(pem) else {
-      throw Fault("InvalidCACertificateRef", "ca.crt of \(name) holds no readable PEM certificate, or one that is not")
-    }
-    return TrustBundleSource(name: name, pem: pem)
+    return try AuthorityLookup(references: references)
+      .bundle(kind, ServiceName(namespace: namespace, name: reference.name))
   }
-}
-
-/// Whether the text holds at least one certificate, and none that cannot be read.
-private func holdsCertificates(_ pem: [UInt8]) -> Bool {
-  ERR_clear_error()
-  defer { ERR_clear_error() }
-  // SAFETY: the BIO reads from the array's memory and is freed before the array's pointer goes away.
-  let count = unsafe pem.withUnsafeBytes { memory -> Int in
-    guard memory.count > 0, let bio = unsafe BIO_new_mem_buf(memory.baseAddress, Int32(clamping: memory.count))
-    else { return 0 }
-    defer { unsafe _ = BIO_free(bio) }
-    var count = 0
-    while let certificate = unsafe PEM_read_bio_X509(bio, nil, nil, nil) {
-      count += 1
-      unsafe X509_free(certificate)
-    }
-    return count
-  }
-  // The end of the text shows as "no start line".
-  return count > 0 && Int32(truncatingIfNeeded: ERR_peek_last_error() & 0x7f_ffff) == PEM_R_NO_START_LINE
 }
 
 extension BackendTLSPolicyNode {

@@ -10,6 +10,7 @@ public struct Graph: Sendable {
   var istioGateways: [IstioGatewayNode] = []
   var virtualServices: [VirtualServiceNode] = []
   var backendTLSPolicies: [BackendTLSPolicyNode] = []
+  var destinationRules: [DestinationRuleNode] = []
   /// What is to be served.
   public internal(set) var model = RoutingModel()
 
@@ -17,8 +18,10 @@ public struct Graph: Sendable {
   static func build(_ store: ResourceStore, _ options: ControllerOptions, memory: inout BuildMemory) -> Graph {
     var builder = ModelBuilder()
     var references = References(store: store, options: options)
-    var policies = BackendTLSPolicyStage(references: references).resolve(&builder)
-    references.backendTLS = policies.table
+    var backendTLS = BackendTLSTable()
+    var policies = BackendTLSPolicyStage(references: references).resolve(&backendTLS, &builder)
+    let rules = DestinationRuleStage(references: references).resolve(&backendTLS, &memory, &builder)
+    references.backendTLS = backendTLS
     let classes = GatewayClassStage(store: store, options: options)
     var gateways = GatewayStage(references: references, classes: classes)
       .gateways(memory: &memory, builder: &builder)
@@ -29,12 +32,12 @@ public struct Graph: Sendable {
     attachment.attachAll(memory: &memory, builder: &builder)
     var virtual = VirtualServiceStage(references: references, gateways: istioGateways)
     virtual.attachAll(memory: &memory, builder: &builder)
-    for index in policies.nodes.indices { policies.nodes[index].findAncestors(attachment.nodes, in: store) }
+    for index in policies.indices { policies[index].findAncestors(attachment.nodes, in: store) }
     memory.forget(notIn: store)
     return Graph(
       classes: classes.nodes, gateways: attachment.gateways, routes: attachment.nodes,
       istioGateways: virtual.gateways, virtualServices: virtual.nodes,
-      backendTLSPolicies: policies.nodes,
+      backendTLSPolicies: policies, destinationRules: rules,
       model: builder.model(services(attachment.gateways, virtual.gateways, claims)))
   }
 

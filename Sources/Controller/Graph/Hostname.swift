@@ -12,6 +12,13 @@ struct Hostname: Hashable, Sendable, CustomStringConvertible {
     self.text = text == "*" ? "" : text
   }
 
+  /// The one host that requests of such patterns are for; nil: there may be several.
+  static func only(of patterns: [String]) -> String? {
+    let hosts = Set(patterns.map(Hostname.init))
+    guard hosts.count == 1, let host = hosts.first, !host.isAny, !host.isWildcard else { return nil }
+    return host.text
+  }
+
   var isAny: Bool { text.isEmpty }
   var isWildcard: Bool { text.hasPrefix("*.") }
   var description: String { isAny ? "*" : text }

@@ -77,7 +77,9 @@ struct IstioGatewayStage {
     var faults = credentials(tls, namespace: namespace, &node, &memory, &builder)
     if tls.mode != .simple {
       do throws(Fault) {
-        let bundle = try AuthorityLookup(references: references).authorities(tls, gatewayNamespace: namespace)
+        let bundle = try AuthorityLookup(references: references).authorities(
+          credential: tls.credentialName ?? tls.credentialNames.first ?? "", named: tls.caCertCredentialName,
+          in: namespace)
         node.clientValidation = ClientValidationSource(
           mode: tls.mode == .mutual ? .required : .optional, trustBundle: builder.intern(bundle))
       } catch {

@@ -9,6 +9,8 @@ struct References {
   var backendTLS = BackendTLSTable()
   /// What the Gateway that leads to the backends shows to those that it speaks TLS with.
   var clientCertificate: ClientCertificate?
+  /// The host of every request to the backends, where there is one.
+  var requestHost: String?
   private let grants: [String: [ReferenceGrant]]
   /// What the ports of Services say about their protocol is nothing to us.
   var ignoresProtocols = false
@@ -48,25 +50,13 @@ struct References {
   /// Of a Service: the version of the PROXY protocol header that its connections begin with, `v1` or `v2`.
   static let proxyProtocolAnnotation = "sluice.dev/proxy-protocol"
 
-  /// Reason of a backend that is there, but whose BackendTLSPolicy cannot be followed.
-  static let invalidTLS = "InvalidBackendTLSPolicy"
-
   /// The backend behind one port of a Service. Without a port it must have only one.
   func backend(_ name: ServiceName, port: Int?) throws(Fault) -> ModelBackend {
-    let policy = backendTLS.entry(name, portName: portName(of: name, port: port))
     // What goes on as it came is not encrypted once more.
-    let tls = ignoresProtocols ? nil : policy
-    if case .invalid(let fault)? = tls { throw Fault(Self.invalidTLS, fault.message) }
+    let tls = ignoresProtocols ? nil : try security(of: name, port: port)
     var backend = try place(of: name, port: port, isSecure: tls != nil)
-    if tls == nil && policy != nil { backend.id += " as it comes" }
-    if case .settings(let source)? = tls {
-      backend.tls = source
-      if let shown = clientCertificate {
-        backend.tls?.certificate = shown.index
-        // Connections that show different certificates are those of different backends.
-        backend.id += " as \(shown.name)"
-      }
-    }
+    backend.tls = tls?.source
+    backend.id += tls?.variant ?? ""
     switch store.service(name)?.metadata.annotations[Self.proxyProtocolAnnotation] {
     case nil, "off": break
     case "v1": backend.proxyProtocol = .v1
@@ -77,11 +67,6 @@ struct References {
         "annotation \(Self.proxyProtocolAnnotation) of Service \(name) is \"\(text)\"; it takes v1, v2 or off")
     }
     return backend
-  }
-
-  private func portName(of name: ServiceName, port: Int?) -> String? {
-    guard let service = store.service(name), let number = port ?? service.onlyPort else { return nil }
-    return service.spec.ports.first { $0.port == number }?.name
   }
 
   private func place(of name: ServiceName, port: Int?, isSecure: Bool) throws(Fault) -> ModelBackend {
@@ -148,5 +133,5 @@ struct References {
 }
 
 extension Service {
-  fileprivate var onlyPort: Int? { spec.ports.count == 1 ? spec.ports[0].port : nil }
+  var onlyPort: Int? { spec.ports.count == 1 ? spec.ports[0].port : nil }
 }

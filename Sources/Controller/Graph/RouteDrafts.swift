@@ -8,8 +8,10 @@ struct RouteDrafts {
 
   func draft(_ route: HTTPRoute, _ object: ObjectIdentity, _ builder: inout ModelBuilder) -> RouteDraft {
     var rules: [RuleDraft] = []
+    var drafts = self
+    drafts.references.requestHost = Hostname.only(of: route.hostnames)
     for (index, rule) in route.rules.enumerated() {
-      rules.append(self.rule(rule, index, of: object, at: RulePlaces(route.metadata, route.origin), &builder))
+      rules.append(drafts.rule(rule, index, of: object, at: RulePlaces(route.metadata, route.origin), &builder))
     }
     return RouteDraft(
       object: object, parentRefs: route.parentRefs, hostnames: route.hostnames.map(Hostname.init),
@@ -18,8 +20,10 @@ struct RouteDrafts {
 
   func draft(_ route: GRPCRoute, _ object: ObjectIdentity, _ builder: inout ModelBuilder) -> RouteDraft {
     var rules: [RuleDraft] = []
+    var drafts = self
+    drafts.references.requestHost = Hostname.only(of: route.hostnames)
     for (index, rule) in route.rules.enumerated() {
-      rules.append(self.rule(rule, index, of: object, at: RulePlaces(route.metadata, route.origin), &builder))
+      rules.append(drafts.rule(rule, index, of: object, at: RulePlaces(route.metadata, route.origin), &builder))
     }
     return RouteDraft(
       object: object, parentRefs: route.parentRefs, hostnames: route.hostnames.map(Hostname.init),
@@ -45,6 +49,8 @@ struct RouteDrafts {
     if let redirect = effects.redirect {
       draft.source.action = .redirect(redirect)
     } else {
+      var references = references
+      if let host = effects.rewrite?.host { references.requestHost = host }
       draft.forward(
         to: rule.backendRefs.map { ($0.backend, $0.weight, $0.filters) }, from: object.key, references,
         place, &builder)

@@ -56,7 +56,7 @@ struct VirtualServiceRules {
         backend: nil, weight: UInt32(clamping: weight), requestHeaders: operations(target.headers.request),
         responseHeaders: operations(target.headers.response))
       do throws(Fault) {
-        share.backend = builder.intern(try backend(target.destination))
+        share.backend = builder.intern(try backend(target.destination, rewrite(route)?.host))
       } catch {
         draft.referenceFaults.append(error.at("\(place).route[\(index)].destination"))
       }
@@ -65,8 +65,12 @@ struct VirtualServiceRules {
     return shares
   }
 
-  private func backend(_ destination: IstioDestination) throws(Fault) -> ModelBackend {
-    try references.backend(serviceName(of: destination), port: destination.port)
+  /// - Parameter host: what the requests' host is rewritten to.
+  private func backend(_ destination: IstioDestination, _ host: String?) throws(Fault) -> ModelBackend {
+    var references = references
+    // Without the port that an authority may have.
+    if let host { references.requestHost = Hostname.only(of: [String(host.prefix { $0 != ":" })]) }
+    return try references.backend(serviceName(of: destination), port: destination.port)
   }
 
   /// A short name is one of the VirtualService's own namespace; `name.namespace.svc.cluster.local` and its
@@ -75,7 +79,7 @@ struct VirtualServiceRules {
     if let subset = destination.subset {
       throw Fault(
         "BackendNotFound",
-        "subset \(subset) of \(destination.host) is defined by a DestinationRule, which is not supported yet")
+        "subset \(subset) of \(destination.host) is defined by a DestinationRule, whose subsets are not supported yet")
     }
     return try service(destination.host)
   }

@@ -94,6 +94,8 @@ struct VirtualServiceStage {
     _ builder: inout ModelBuilder
   ) {
     let object = ObjectIdentity(stored)
+    var references = references
+    references.requestHost = Hostname.only(of: service.hosts)
     let ingest = VirtualServiceRules(
       references: references, object: object, places: RulePlaces(service.metadata, service.origin))
     var rules: [IstioRuleDraft] = []

@@ -21,6 +21,7 @@ struct StatusStage {
       patch(node.object) { virtualServiceStatus(node, $0) }
     }
     patches += graph.backendTLSPolicies.compactMap { node in patch(node.object) { policyStatus(node, $0) } }
+    patches += graph.destinationRules.compactMap { node in patch(node.object) { ruleStatus(node, $0) } }
     return patches
   }
 
@@ -170,6 +171,16 @@ struct StatusStage {
     if new.isEmpty && !before.contains(where: ours) { return old }
     var status = old
     status["ancestors"] = .sequence(before.filter { !ours($0) } + new)
+    return status
+  }
+
+  private func ruleStatus(_ node: DestinationRuleNode, _ old: Node) -> Node {
+    let writer = ConditionWriter(generation: node.object.generation)
+    let conditions = [writer.condition("Accepted", node.accepted), writer.condition("ResolvedRefs", node.resolved)]
+    var status = old
+    status["observedGeneration"] = .int(node.object.generation)
+    status["conditions"] = mergedConditions(
+      conditions + node.notices.map(writer.notice), old: old["conditions"], now: now)
     return status
   }
 

@@ -83,6 +83,7 @@ extension Worker where Engine: ~Copyable {
       switch cause {
       case .expired: "the backend's certificate has expired"
       case .notYetValid: "the backend's certificate is not valid yet"
+      case .revoked: "the backend's certificate was revoked"
       case .wrongName: "the backend's certificate is for another name"
       case .unknownAuthority: "the backend's certificate is of an unknown authority"
       case .badCertificate: "the backend's certificate is not good"
@@ -159,7 +160,7 @@ extension TLSFailure.Cause {
     case .expired: .upstreamTLSExpired
     case .wrongName, .unrecognizedName: .upstreamTLSWrongName
     case .unknownAuthority: .upstreamTLSUnknownAuthority
-    case .notYetValid, .badCertificate: .upstreamTLSBadCertificate
+    case .notYetValid, .revoked, .badCertificate: .upstreamTLSBadCertificate
     case .refusedOurs: .upstreamTLSRefusedOurs
     case .nothingInCommon: .upstreamTLSNothingInCommon
     case .notTLS, .other: .upstreamTLSOther

@@ -133,7 +133,7 @@ extension ResourceKind {
     case .gatewayClass: 1
     case .secret, .configMap, .referenceGrant: 2
     case .service, .endpointSlice: 3
-    case .gateway, .istioGateway, .backendTLSPolicy: 4
+    case .gateway, .istioGateway, .backendTLSPolicy, .destinationRule: 4
     case .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute, .virtualService: 5
     }
   }

@@ -277,6 +277,7 @@ class SluiceProcess:
         "GRPCRoute": "/apis/gateway.networking.k8s.io/v1/namespaces/{}/grpcroutes",
         "IstioGateway": "/apis/networking.istio.io/v1/namespaces/{}/gateways",
         "VirtualService": "/apis/networking.istio.io/v1/namespaces/{}/virtualservices",
+        "DestinationRule": "/apis/networking.istio.io/v1/namespaces/{}/destinationrules",
         "Service": "/api/v1/namespaces/{}/services",
         "Secret": "/api/v1/namespaces/{}/secrets",
     }

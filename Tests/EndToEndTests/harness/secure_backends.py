@@ -101,6 +101,12 @@ class SecureBackend(H1Backend):
         super()._serve(secure)
 
 
+def destination_rule(name, host, tls, namespace="default"):
+    return {
+        "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+        "metadata": {"name": name, "namespace": namespace}, "spec": {"host": host, "trafficPolicy": {"tls": tls}}}
+
+
 def policy(name, service, hostname, config_map=None, section=None, alternatives=(), namespace="default", **more):
     """A BackendTLSPolicy; `alternatives`: its subjectAltNames as pairs of type and value."""
     target = {"group": "", "kind": "Service", "name": service}
