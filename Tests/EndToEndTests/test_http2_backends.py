@@ -252,7 +252,7 @@ def test_refused_request_goes_out_again(serve, client, how, method, payload, mor
 
     def warmed(peer):
         # The first request of all is answered, so that the connection is one that others use.
-        if peer.server.connections == 1:
+        if peer.server.connection_count == 1:
             found = peer.until(lambda frame: frame.kind == HEADERS)
             peer.send(headers(OK, found.stream))
         script(peer)
@@ -268,14 +268,14 @@ def test_refused_request_goes_out_again(serve, client, how, method, payload, mor
     answer, content = client.answer(3)
     assert (answer.kind, answer.status) == (HEADERS, 200)
     assert content == b"/again " + payload
-    assert backend.connections == 2
+    assert backend.connection_count == 2
 
 
 def test_refused_again_and_again(serve, client):
     backend = serve(refusing(100, refuse_stream))
     client.send(request(1))
     assert client.answer(1)[0].status == 503
-    assert backend.connections <= 4
+    assert backend.connection_count <= 4
     client.send(request(3, more=GRPC, method="POST"))
     assert dict(client.answer(3)[0].fields)["grpc-status"] == "14"
 
@@ -310,7 +310,7 @@ def test_many_refused_by_one_goaway(serve, client):
     found = results(client, wanted)
     assert {stream: (entry[0].status, entry[1]) for stream, entry in found.items()} == {
         stream: (200, b"/%d" % stream) for stream in wanted}
-    assert backend.connections == 2
+    assert backend.connection_count == 2
 
 
 def test_graceful_goaway(serve, client):
@@ -319,7 +319,7 @@ def test_graceful_goaway(serve, client):
 
     def script(peer):
         found = peer.until(lambda frame: frame.kind == HEADERS)
-        if peer.server.connections > 1:
+        if peer.server.connection_count > 1:
             peer.send(headers(OK, found.stream, END_HEADERS), data(b"new", found.stream, END_STREAM))
         else:
             peer.send(frame(GOAWAY, 0, 0, struct.pack(">II", (1 << 31) - 1, NO_ERROR)))
@@ -341,7 +341,7 @@ def test_graceful_goaway(serve, client):
         return client.answer(3)
 
     answer, content = other()
-    assert (answer.status, content) == (200, b"new") and backend.connections == 2
+    assert (answer.status, content) == (200, b"new") and backend.connection_count == 2
     go_on.put(True)
     assert client.until(lambda found: found.kind == DATA and found.stream == 1).payload == b"old"
     assert closed.get(timeout=20)
@@ -365,7 +365,7 @@ def test_connection_that_breaks_is_tried_again(serve, client):
     assert client.answer(1)[0].status == 200
     client.send(request(3))
     assert client.answer(3)[0].status == 200
-    assert backend.connections == 2
+    assert backend.connection_count == 2
 
 
 # Windows of a few bytes

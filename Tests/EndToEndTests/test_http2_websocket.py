@@ -6,90 +6,43 @@ import hashlib
 import queue
 import socket
 import struct
-import threading
 
 import pytest
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.server import serve
 
+from harness.layer4 import receive_all
 from harness.objects import forward, http_route, service
 from harness.raw_http2 import (
     CANCEL, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, NO_ERROR, RST_STREAM, SETTINGS, WINDOW_UPDATE, RawClient,
     RawServer, data, frame, headers, reset, settings, window_update)
+from harness.server import Server
 from harness.waiting import wait_until
+from harness.websocket_echo import WebSocketEcho
 
 HOST = "ws2.sluice.test"
 MEBIBYTE = 1 << 20
 
 
-class Echo:
-    """A WebSocket server that notes requests and how sockets ended."""
-
-    def __init__(self, address):
-        self.ended = queue.Queue()
-        self.requests = queue.Queue()
-        self.server = serve(
-            self.handle, address, 0, max_size=None, compression=None,
-            select_subprotocol=lambda _, offered: "chat" if "chat" in offered else None)
-        self.port = self.server.socket.getsockname()[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def handle(self, connection):
-        self.requests.put(connection.request)
-        try:
-            for message in connection:
-                if message == "close me":
-                    connection.close(4002, "as you wish")
-                    break
-                connection.send(message)
-        except ConnectionClosed:
-            pass
-        self.ended.put((connection.close_code, connection.close_reason))
-
-    def close(self):
-        self.server.shutdown()
-
-
-class Scripted:
+class Scripted(Server):
     """A backend on a plain socket: answers the Upgrade as `answer(key)` says, then runs `then(connection)`."""
 
     def __init__(self, address, answer, then=lambda connection: None):
-        self.listener = socket.create_server((address, 0))
-        self.port = self.listener.getsockname()[1]
         self.answer, self.then = answer, then
         self.heads = queue.Queue()
-        self.notes = queue.Queue()
-        threading.Thread(target=self._run, daemon=True).start()
+        super().__init__(address)
 
-    def _run(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
+    def serve(self, connection):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            more = connection.recv(65536)
+            if not more:
                 return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection):
-        with connection:
-            connection.settimeout(20)
-            head = b""
-            while b"\r\n\r\n" not in head:
-                more = connection.recv(65536)
-                if not more:
-                    return
-                head += more
-            head, _, rest = head.partition(b"\r\n\r\n")
-            self.heads.put(head.decode())
-            assert not rest, rest
-            key = next(line.split(b": ")[1] for line in head.split(b"\r\n") if line.startswith(b"sec-websocket-key"))
-            try:
-                connection.sendall(self.answer(key))
-                self.then(connection)
-            except OSError:
-                pass
-
-    def close(self):
-        self.listener.close()
+            head += more
+        head, _, rest = head.partition(b"\r\n\r\n")
+        self.heads.put(head.decode())
+        assert not rest, rest
+        key = next(line.split(b": ")[1] for line in head.split(b"\r\n") if line.startswith(b"sec-websocket-key"))
+        connection.sendall(self.answer(key))
+        self.then(connection)
 
 
 def accept(key):
@@ -99,13 +52,6 @@ def accept(key):
 def switch(key):
     return (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Accept: " + accept(key) + b"\r\nX-Backend: yes\r\n\r\n")
-
-
-def read_all(connection):
-    pieces = []
-    while piece := connection.recv(65536):
-        pieces.append(piece)
-    return b"".join(pieces)
 
 
 class Tunnel:
@@ -217,7 +163,7 @@ def applied(edge):
 
 @pytest.fixture(scope="module")
 def echo(edge):
-    made = Echo(edge.address)
+    made = WebSocketEcho(edge.address, compression=None, subprotocol="chat")
     yield made
     made.close()
 
@@ -325,7 +271,7 @@ class TestRealServer:
         tunnel = Tunnel(client, early=b"\x82\x80\0\0\0\0" + b"\x82\x81\0\0\0\0z").open()
         assert tunnel.receive() == (2, b"") and tunnel.receive() == (2, b"z")
 
-    def test_server_closes(self, client):
+    def test_server_closes(self, client, echo):
         tunnel = Tunnel(client).open()
         tunnel.message(b"close me", opcode=1)
         opcode, payload = tunnel.receive()
@@ -333,6 +279,7 @@ class TestRealServer:
         tunnel.message(payload[:2], opcode=8)
         tunnel.until(lambda: tunnel.ended)
         client.send(data(b"", 1, END_STREAM))
+        assert echo.ended.get(timeout=20)[0] == 4002
 
     def test_client_resets(self, client, echo):
         tunnel = Tunnel(client).open()
@@ -375,7 +322,7 @@ def test_half_closes(client, scripted):
     """END_STREAM is the end of the client's half alone, and the backend's FIN that of the other."""
     def then(connection):
         connection.sendall(b"first")
-        backend.notes.put(read_all(connection))
+        backend.notes.put(receive_all(connection))
         connection.sendall(b"last")
 
     backend = scripted(then=then)
@@ -391,7 +338,7 @@ def test_backend_half_closes_first(client, scripted):
     def then(connection):
         connection.sendall(b"that is all")
         connection.shutdown(socket.SHUT_WR)
-        backend.notes.put(read_all(connection))
+        backend.notes.put(receive_all(connection))
 
     backend = scripted(then=then)
     tunnel = Tunnel(client).open()
@@ -497,7 +444,7 @@ def test_extended_connect_to_backend(client, backend_h2):
         assert (fields[":method"], fields[":protocol"], fields[":path"]) == ("CONNECT", "websocket", "/x?y")
         assert fields[":authority"] == HOST and fields["sec-websocket-version"] == "13"
         assert not {"sec-websocket-key", "transfer-encoding", "connection", "upgrade"} & fields.keys()
-    assert backend.connections <= 2
+    assert backend.connection_count <= 2
 
 
 def test_backend_without_the_setting(client, backend_h2):

@@ -12,7 +12,7 @@ from harness.backends import H1Backend
 from harness.certificates import Certificate
 from harness.layer4 import BytesBackend, receive_all, tcp_listener, tcp_route
 from harness.objects import forward, gateway, http_listener, http_route, https_listener, service
-from harness.process import SluiceProcess
+from harness.process import PORT_MAP, SluiceProcess
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
@@ -27,15 +27,18 @@ V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 7777 443\r\n"
 
 class Proxied:
     def __init__(self):
-        self.sluice = SluiceProcess(["--limit", "request-head-timeout=1s"]).start()
+        self.sluice = SluiceProcess(
+            ["--limit", "request-head-timeout=1s"], port_map={**PORT_MAP, 82: 8082, 83: 8083, 444: 8444}).start()
         address = self.sluice.address
         self.certificate = Certificate(["p.proxy.test"])
         self.plain = H1Backend(behaviours.respond, address)
         self.told = BytesBackend(self.tell, address)
         edge = gateway("edge", [
-            http_listener(), http_listener("in", 81), tcp_listener("tcp", 8443), https_listener("p", "p")])
+            http_listener(), http_listener("in", 81), http_listener("far", 82), tcp_listener("far-tcp", 83),
+            tcp_listener("tcp", 8443), https_listener("p", "p"), https_listener("p", "far-tls", 444)])
         edge["metadata"]["annotations"] = {
-            "sluice.dev/proxy-protocol": "in=127.0.0.0/8,p=127.0.0.0/8 ::1/128,tcp=127.0.0.0/8"}
+            "sluice.dev/proxy-protocol": "in=127.0.0.0/8,p=127.0.0.0/8 ::1/128,tcp=127.0.0.0/8,"
+                                         "far=198.51.100.0/24,far-tcp=198.51.100.0/24,far-tls=198.51.100.0/24"}
         services = [*service("plain", [(address, self.plain.port)])]
         for version in ("v1", "v2"):
             objects = service(version, [(address, self.told.port)])
@@ -45,7 +48,8 @@ class Proxied:
             self.certificate.secret("p"), edge, *services,
             http_route("plain", ["p.proxy.test"], [forward("plain")]),
             http_route("v1", ["v1.proxy.test"], [forward("v1")]),
-            http_route("v2", ["v2.proxy.test"], [forward("v2")]), tcp_route("tcp", ["v1"], "tcp"))
+            http_route("v2", ["v2.proxy.test"], [forward("v2")]), tcp_route("tcp", ["v1"], "tcp"),
+            tcp_route("far-tcp", ["v1"], "far-tcp"))
         self.sluice.wait_programmed("Gateway", "edge")
         self.sluice.settle()
 
@@ -75,15 +79,15 @@ class Proxied:
             if client:
                 raw.bind((client, 0))
             raw.connect((self.sluice.address, self.sluice.port(port)))
-            raw.sendall(head)
             connection = raw
-            if tls:
-                context = ssl.create_default_context(cadata=self.certificate.chain)
-                connection = context.wrap_socket(raw, server_hostname=host)
             try:
+                raw.sendall(head)
+                if tls:
+                    context = ssl.create_default_context(cadata=self.certificate.chain)
+                    connection = context.wrap_socket(raw, server_hostname=host)
                 connection.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
                 return receive_all(connection)
-            except (ConnectionResetError, BrokenPipeError):
+            except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
                 return b""
 
     def close(self):
@@ -141,13 +145,26 @@ def test_a_header_in_pieces_and_one_that_never_comes(proxied):
     assert proxied.sluice.admin.limit_hits("request-head-timeout") >= 1
 
 
+@pytest.mark.parametrize("head", [b"", V1, v2()], ids=["none", "v1", "v2"])
+@pytest.mark.parametrize("port, tls", [(82, False), (83, False), (444, True)], ids=["http", "tcp", "https"])
+def test_whom_the_listener_does_not_trust_is_refused(proxied, head, port, tls):
+    """Be there a header or not: nothing that such a peer says is taken for an address, nor for a request."""
+    def seen():
+        return proxied.plain.connection_count + proxied.told.connection_count
+
+    before, refused = seen(), proxied.sluice.admin.metric("sluice_proxy_headers_total", result="untrusted")
+    assert proxied.exchange(port, head, tls=tls) == b""
+    assert proxied.sluice.admin.metric("sluice_proxy_headers_total", result="untrusted") == refused + 1
+    assert seen() == before
+
+
 def test_nobody_else_may_send_one(proxied):
     """The same bytes are a bad request where no header is expected."""
     assert proxied.exchange(80, V1).startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_backend_is_told_and_shares_no_connection(proxied):
-    before = proxied.told.count
+    before = proxied.told.connection_count
     v1 = bytes.fromhex(body(proxied.exchange(81, V1, "v1.proxy.test")).decode())
     assert v1 == V1
     other = bytes.fromhex(body(proxied.exchange(81, v2("192.0.2.8"), "v1.proxy.test")).decode())
@@ -157,7 +174,7 @@ def test_a_backend_is_told_and_shares_no_connection(proxied):
     plain = bytes.fromhex(body(proxied.exchange(80, b"", "v1.proxy.test")).decode()).split()
     assert plain[:2] == [b"PROXY", b"TCP4"]
     assert plain[3].decode() == proxied.sluice.address and int(plain[5]) == proxied.sluice.port(80)
-    assert proxied.told.count == before + 4
+    assert proxied.told.connection_count == before + 4
 
 
 def test_tcp(proxied):

@@ -1,47 +1,21 @@
 """WebSockets by a real library on both sides."""
 
 import contextlib
-import queue
 import socket
 import ssl
-import threading
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
-from websockets.sync.server import serve
 
 from harness.objects import forward, service
 from harness.waiting import wait_until
-
-
-class WebSocketBackend:
-    def __init__(self, address):
-        self.ended = queue.Queue()
-        self.requests = queue.Queue()
-        self.server = serve(self.handle, address, 0, max_size=None)
-        self.port = self.server.socket.getsockname()[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def handle(self, connection):
-        self.requests.put(connection.request)
-        try:
-            for message in connection:
-                if message == "close me":
-                    connection.close(4002, "as you wish")
-                    return
-                connection.send(message)
-        except ConnectionClosed:
-            pass
-        self.ended.put((connection.close_code, connection.close_reason))
-
-    def close(self):
-        self.server.shutdown()
+from harness.websocket_echo import WebSocketEcho
 
 
 @pytest.fixture(scope="module")
 def backend(edge):
-    made = WebSocketBackend(edge.address)
+    made = WebSocketEcho(edge.address)
     yield made
     made.close()
 
@@ -109,12 +83,13 @@ def test_client_closes_with_a_code(open_socket, backend):
     assert backend.ended.get(timeout=20) == (4001, "bye")
 
 
-def test_server_closes_with_a_code(open_socket):
+def test_server_closes_with_a_code(open_socket, backend):
     with open_socket() as connection:
         connection.send("close me")
         with pytest.raises(ConnectionClosed) as closed:
             connection.recv(timeout=20)
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4002, "as you wish")
+    assert backend.ended.get(timeout=20) == (4002, "as you wish")
 
 
 def test_client_vanishes(open_socket, backend):

@@ -13,6 +13,8 @@ import h2.errors
 import h2.events
 import h2.exceptions
 
+from .server import Server
+
 REASONS = {100: "Continue", 103: "Early Hints", 200: "OK", 204: "No Content", 304: "Not Modified"}
 
 
@@ -62,71 +64,13 @@ class Exchange:
             self.end(trailers)
 
 
-class Backend:
+class Backend(Server):
+    timeout = None
+    endings = (PeerGone, OSError, ValueError, h2.exceptions.ProtocolError)
+
     def __init__(self, handler, address="127.0.0.1", port=0):
         self.handler = handler
-        self.listener = socket.socket()
-        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind((address, port))
-        self.listener.listen(512)
-        self.address, self.port = self.listener.getsockname()
-        self.connections = set()
-        self.connection_count = 0
-        self.lock = threading.Lock()
-        self.closed = False
-        # Tests leave notes here.
-        self.notes = queue.Queue()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with self.lock:
-                if self.closed:
-                    connection.close()
-                    return
-                self.connections.add(connection)
-                self.connection_count += 1
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection):
-        try:
-            self.serve(connection)
-        except (PeerGone, OSError, ValueError, h2.exceptions.ProtocolError):
-            pass
-        finally:
-            with self.lock:
-                self.connections.discard(connection)
-            connection.close()
-
-    def drop_connections(self):
-        with self.lock:
-            for connection in self.connections:
-                try:
-                    connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
-
-    def close(self):
-        with self.lock:
-            self.closed = True
-        # accept() in the other thread returns only then.
-        try:
-            self.listener.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self.listener.close()
-        self.drop_connections()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
+        super().__init__(address, port)
 
 
 # HTTP/1.1

@@ -3,9 +3,9 @@
 import socket
 import ssl
 import tempfile
-import threading
 
 from .objects import GATEWAY_API, ISTIO, http_listener, meta, to
+from .server import Server
 
 
 def tcp_listener(name="tcp", port=81):
@@ -55,36 +55,12 @@ def istio_route(backends, match=None):
     return {**entry, "match": match} if match else entry
 
 
-class BytesBackend:
-    """Gives each connection to a function on a thread of its own."""
+class BytesBackend(Server):
+    """Gives each connection to a function."""
 
     def __init__(self, serve, address):
         self.serve = serve
-        self.listener = socket.create_server((address, 0), backlog=128)
-        self.port = self.listener.getsockname()[1]
-        self.count = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            self.count += 1
-            threading.Thread(target=self._run, args=(connection,), daemon=True).start()
-
-    def _run(self, connection):
-        with connection:
-            connection.settimeout(20)
-            try:
-                self.serve(connection)
-            except OSError:
-                pass
-
-    def close(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
+        super().__init__(address)
 
 
 def echo(connection):

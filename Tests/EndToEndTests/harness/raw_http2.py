@@ -4,9 +4,10 @@ backend that remembers every byte."""
 import socket
 import ssl
 import struct
-import threading
 
 import hpack
+
+from .server import Server
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -190,90 +191,45 @@ class RawClient(Peer):
         self.send(preface, settings(*first))
 
 
-class RawServer:
-    """A backend with prior knowledge: `script(peer)` runs on a thread for each connection, the preface read."""
+class RawServer(Server):
+    """A backend with prior knowledge: `script(peer)` runs for each connection, the preface read."""
+
+    endings = (OSError, AssertionError)
 
     def __init__(self, script, address, first=()):
         self.script = script
         self.first = first
-        self.listener = socket.create_server((address, 0))
-        self.port = self.listener.getsockname()[1]
-        self.connections = 0
-        self.peers = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(address)
 
-    def _accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.settimeout(20)
-            self.connections += 1
-            threading.Thread(target=self._serve, args=(Peer(connection),), daemon=True).start()
-
-    def _serve(self, peer):
+    def serve(self, connection):
+        peer = Peer(connection)
         peer.server = self
-        self.peers.append(peer)
-        try:
-            peer.send(settings(*self.first))
-            if peer._read(len(PREFACE)) == PREFACE:
-                self.script(peer)
-        except (OSError, AssertionError):
-            pass
-        finally:
-            peer.close()
-
-    def close(self):
-        self.listener.close()
-        for peer in self.peers:
-            try:
-                peer.connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+        peer.send(settings(*self.first))
+        if peer._read(len(PREFACE)) == PREFACE:
+            self.script(peer)
 
 
-class Recorder:
+class Recorder(Server):
     """An HTTP/1.1 backend that keeps every byte, and apart from them the requests that were whole."""
 
+    timeout = None
+
     def __init__(self, address):
-        self.listener = socket.create_server((address, 0), backlog=256)
-        self.port = self.listener.getsockname()[1]
         self.raw = b""
         self.whole = []
-        self.lock = threading.Lock()
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(address)
 
-    def _accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection):
+    def serve(self, connection):
         buffer = b""
-        with connection:
-            while True:
-                try:
-                    more = connection.recv(1 << 16)
-                except OSError:
-                    return
-                if not more:
-                    return
+        while more := connection.recv(1 << 16):
+            with self.lock:
+                self.raw += more
+            buffer += more
+            while (end := self._length(buffer)) is not None:
                 with self.lock:
-                    self.raw += more
-                buffer += more
-                while (end := self._length(buffer)) is not None:
-                    with self.lock:
-                        self.whole.append(buffer[:end])
-                    buffer = buffer[end:]
-                    try:
-                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-                    except OSError:
-                        return
+                    self.whole.append(buffer[:end])
+                buffer = buffer[end:]
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
     @staticmethod
     def _length(buffer):
@@ -297,6 +253,3 @@ class Recorder:
             return None
         length = sum(int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:"))
         return head + 4 + length if len(buffer) >= head + 4 + length else None
-
-    def close(self):
-        self.listener.close()

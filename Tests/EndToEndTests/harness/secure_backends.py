@@ -83,13 +83,12 @@ class SecureBackend(H1Backend):
         context.sni_callback = lambda connection, name, _: self.names.__setitem__(id(connection), name)
         super().__init__(handler, address)
 
-    def _serve(self, connection):
+    def serve(self, connection):
         try:
             secure = self.context.wrap_socket(connection, server_side=True)
         except OSError as error:
             with self.note:
                 self.refused.append(str(error))
-            connection.close()
             return
         with self.note:
             self.handshakes.append({
@@ -98,7 +97,12 @@ class SecureBackend(H1Backend):
         with self.lock:
             self.connections.discard(connection)
             self.connections.add(secure)
-        super()._serve(secure)
+        try:
+            super().serve(secure)
+        finally:
+            with self.lock:
+                self.connections.discard(secure)
+            secure.close()
 
 
 def destination_rule(name, host, tls, namespace="default"):
