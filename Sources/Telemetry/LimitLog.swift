@@ -30,6 +30,15 @@ public struct LimitLog: ~Copyable {
   /// Whether `flush` has something to say.
   public var hasSuppressed: Bool { pending != 0 }
 
+  /// When `flush` may write the first of what was suppressed; the greatest number where nothing was.
+  public var flushDeadline: UInt64 {
+    var deadline = UInt64.max
+    for limit in Limit.allCases where pending & 1 << UInt64(limit.index) != 0 {
+      deadline = unsafe min(deadline, entries[limit.index].nextMilliseconds)
+    }
+    return deadline
+  }
+
   /// A limit acted on `peer`, an address as text (empty: nobody in particular), at `now` milliseconds.
   public mutating func hit(_ limit: Limit, peer: LogText, port: UInt16, now: UInt64) {
     let level: LineLogger.Level = limit.isOrdinary ? .debug : .warning

@@ -1,7 +1,10 @@
 """Limits act, say so to the client and are counted."""
 
+import contextlib
 import re
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -9,7 +12,8 @@ import pytest
 from harness.backends import H1Backend
 from harness.clients import Broken, H1Client, H2Client
 from harness.objects import forward, gateway, http_listener, http_route, service
-from harness.process import ROOT, binaries
+from harness.process import ROOT, SluiceProcess, binaries
+from harness.raw_http2 import ENHANCE_YOUR_CALM, GOAWAY, PING, RawClient, frame
 from harness.waiting import wait_until
 
 HOST = "limits.sluice.test"
@@ -48,7 +52,6 @@ class Limited:
 
 @pytest.fixture(scope="module")
 def limited():
-    from harness.process import SluiceProcess
     arguments = [word for name, value in LIMITS.items() for word in ("--limit", f"{name}={value}")]
     with SluiceProcess(arguments) as sluice:
         made = Limited(sluice)
@@ -243,6 +246,91 @@ def test_malformed_requests_are_refused(limited, text, status):
     if status == 400:
         assert limited.sluice.admin.metric("sluice_malformed_requests_total") > before
     assert limited.still_serves()
+
+
+# Limits so low that little reaches them
+
+
+@pytest.fixture(scope="module")
+def tight():
+    limits = {
+        "max-upstream-per-endpoint": "2", "max-idle-upstream-per-endpoint": "1", "max-admin-connections": "3",
+        "max-queued-control-frames": "100", "max-pings": "100000"}
+    arguments = [word for name, value in limits.items() for word in ("--limit", f"{name}={value}")]
+    with SluiceProcess(arguments, workers=1) as sluice:
+        made = Limited(sluice)
+        yield made
+        made.backend.close()
+
+
+@pytest.fixture
+def logged(tight):
+    """Waits until a limit is counted and the log names it with its value."""
+    def wait(name, value, peer=""):
+        wait_until(lambda: tight.sluice.admin.limit_hits(name) > 0, f"{name} is counted", 5)
+        text = f" limit {name} ({value}) reached" + (f" by {peer}" if peer else "")
+        wait_until(lambda: text in tight.sluice.log(), f"{text} in the log", 5)
+
+    yield wait
+    assert tight.still_serves()
+
+
+def test_connections_of_an_endpoint(tight, logged):
+    """One more than it may have is 503; one more than is kept for later is closed."""
+    go_on = threading.Event()
+
+    def wait(exchange):
+        exchange.backend.notes.put(True)
+        assert go_on.wait(20)
+        exchange.respond(200, [], b"late")
+
+    tight.backend.handler = wait
+    address = f"{tight.sluice.address} port {tight.backend.port}"
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(tight.h1()) for _ in range(3)]
+        for client in clients[:2]:
+            client.send_raw(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+            tight.backend.notes.get(timeout=20)
+        assert clients[2].request("GET", "/", HOST).status == 503
+        logged("max-upstream-per-endpoint", 2, address)
+        go_on.set()
+        for client in clients[:2]:
+            assert client.reader.readline() == b"HTTP/1.1 200 OK\r\n"
+    tight.backend.handler = tight.answer
+    # In the log at the level debug only.
+    wait_until(lambda: tight.sluice.admin.limit_hits("max-idle-upstream-per-endpoint") > 0)
+
+
+def test_connections_to_the_admin_socket(tight, logged):
+    with contextlib.ExitStack() as stack:
+        def connect():
+            connection = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            connection.settimeout(20)
+            connection.connect(tight.sluice.admin.path)
+            return connection
+
+        for _ in range(3):
+            connect()
+        assert connect().recv(1) == b""
+    logged("max-admin-connections", 3)
+
+
+def pings(count):
+    return [frame(PING, payload=b"%08d" % number) for number in range(count)]
+
+
+def test_answers_that_queue_up(tight, logged):
+    """As many PING frames at once as answers may wait are answered; more are the end."""
+    with RawClient(tight.sluice.address, tight.sluice.port(80)) as client:
+        client.send(*pings(90))
+        for number in range(90):
+            answer = client.until(lambda found: found.kind == PING)
+            assert answer.flags == 1 and answer.payload == b"%08d" % number
+        client.send(*pings(300))
+        assert client.until(lambda found: found.kind == GOAWAY).code == ENHANCE_YOUR_CALM
+        while client.next():
+            pass
+    logged("max-queued-control-frames", 100, "127.")
 
 
 def number(text):

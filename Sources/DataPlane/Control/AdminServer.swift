@@ -13,7 +13,7 @@ struct AdminError: Error, Equatable, CustomStringConvertible {
 /// thread answers between its other duties.
 ///
 /// A tunnel (`CONNECT`) is only for the unix socket: the port has no access control.
-struct AdminServer {
+struct AdminServer: ~Copyable {
   private static let requestMilliseconds: UInt64 = 10_000
 
   private struct Listener {
@@ -31,18 +31,18 @@ struct AdminServer {
     var tunnelPort: UInt16?
   }
 
-  private let log: LineLogger
   private let maxConnections: Int
   private let counters: CounterBlock
+  private var limitLog: LimitLog
   private var path: String?
   private var listeners: [Listener] = []
   private var connections: [Connection] = []
 
   /// `counters` are those of the main thread.
-  init(maxConnections: Int, counters: CounterBlock, log: LineLogger) {
+  init(limits: Limits, counters: CounterBlock, log: LineLogger) {
     self.counters = counters
-    self.maxConnections = maxConnections
-    self.log = log
+    maxConnections = limits.maxAdminConnections
+    limitLog = LimitLog(log: log, limits: limits)
   }
 
   /// Opens the unix socket; a socket that a dead process left is removed.
@@ -89,8 +89,8 @@ struct AdminServer {
 
   // MARK: Polling
 
-  /// When the oldest connection has to be ended.
-  var deadline: UInt64 { connections.map(\.deadline).min() ?? .max }
+  /// When the oldest connection has to be ended, or what the log keeps back is to be said.
+  var deadline: UInt64 { min(connections.map(\.deadline).min() ?? .max, limitLog.flushDeadline) }
 
   func appendQuestions(_ questions: inout [pollfd]) {
     for listener in listeners {
@@ -108,6 +108,7 @@ struct AdminServer {
     _ questions: ArraySlice<pollfd>, now: UInt64, answer: (AdminRequest) -> AdminAnswer,
     handOver: (Int32, UInt16) -> Bool
   ) {
+    limitLog.flush(now: now)
     let first = questions.startIndex + listeners.count
     let count = connections.count
     for index in (0..<count).reversed() {
@@ -133,7 +134,7 @@ struct AdminServer {
       let descriptor = OwnedDescriptor(number)
       guard connections.count < maxConnections else {
         counters.hit(.maxAdminConnections)
-        log.warning("admin: more than \(maxConnections) connections, one is closed")
+        limitLog.hit(.maxAdminConnections, peer: LogText(), port: 0, now: now)
         continue
       }
       connections.append(

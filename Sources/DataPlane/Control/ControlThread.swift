@@ -4,7 +4,7 @@ import Telemetry
 
 /// The main thread of the data plane: brings what the controller wants to the workers, answers the admin
 /// socket, acts on signals. Nothing here is on the way of a request.
-struct ControlThread<Fleet: FleetControl> {
+struct ControlThread<Fleet: FleetControl>: ~Copyable {
   private static var saveEndpointsMilliseconds: UInt64 { 1000 }
   private static var healthMilliseconds: UInt64 { 10_000 }
   private static var bindRetryMilliseconds: UInt64 { 5000 }
@@ -47,8 +47,7 @@ struct ControlThread<Fleet: FleetControl> {
     subscriber = options.controlPath.map {
       Subscriber(path: $0, instance: options.instance, log: options.log)
     }
-    admin = AdminServer(
-      maxConnections: options.limits.maxAdminConnections, counters: counters, log: options.log)
+    admin = AdminServer(limits: options.limits, counters: counters, log: options.log)
     if let path = options.adminPath { try admin.listen(path: path) }
     if let place = options.adminPort {
       state.adminPort = try admin.listen(address: place.address, port: place.port)

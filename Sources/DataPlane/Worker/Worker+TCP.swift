@@ -44,25 +44,34 @@ extension Worker where Engine: ~Copyable {
   }
 
   private mutating func forwardTCP(_ stream: Int32, rule index: Int32) {
-    let s = streams[stream]
     guard index >= 0 else {
       counters.add(.noRoute)
       giveUpTCP(stream, .noRoute)
       return
     }
-    let view = cells[s[].cell][].view
-    let rule = view.image.rule(index)
+    guard pickBackend(stream, rule: index) else {
+      giveUpTCP(stream, .noBackend)
+      return
+    }
+    openFirstUpstream(stream)
+  }
+
+  /// Below HTTP: picks one of the rule's backends by weight. The stream gets both, and what the access log says of them.
+  /// - Returns: false when there is none; it is counted.
+  mutating func pickBackend(_ stream: Int32, rule index: Int32) -> Bool {
+    let s = streams[stream]
+    let image = cells[s[].cell][].view.image
+    let rule = image.rule(index)
     s[].rule = index
     if accessLog >= 0 { keepText(stream, rule.provenance) }
     let number = rule.action == .forward ? rule.pick(random: UInt32(truncatingIfNeeded: random.next())) : -1
     guard number >= 0, rule.weightedBackend(Int(number)).backend >= 0 else {
       counters.add(.noBackend)
-      giveUpTCP(stream, .noBackend)
-      return
+      return false
     }
     s[].backend = rule.weightedBackend(Int(number)).backend
-    if accessLog >= 0 { keepText(stream, view.image.backend(Int(s[].backend)).id) }
-    openFirstUpstream(stream)
+    if accessLog >= 0 { keepText(stream, image.backend(Int(s[].backend)).id) }
+    return true
   }
 
   /// The connection to the backend stands: what has waited for it goes out, and both sides may speak.

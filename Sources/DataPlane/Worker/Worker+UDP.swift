@@ -116,22 +116,13 @@ extension Worker where Engine: ~Copyable {
       counters.add(.noRoute)
       return -1
     }
-    let rule = view.image.rule(answer.rule)
-    s[].rule = answer.rule
-    let number = rule.action == .forward ? rule.pick(random: UInt32(truncatingIfNeeded: random.next())) : -1
-    guard number >= 0, rule.weightedBackend(Int(number)).backend >= 0 else {
-      counters.add(.noBackend)
-      return -1
+    if accessLog >= 0 {
+      for _ in 0..<4 { keepText(stream, .empty) }
     }
-    s[].backend = rule.weightedBackend(Int(number)).backend
+    guard pickBackend(stream, rule: answer.rule) else { return -1 }
     guard pickEndpoint(stream, avoiding: -1) else {
       counters.add(.noEndpoint)
       return -1
-    }
-    if accessLog >= 0 {
-      for _ in 0..<4 { keepText(stream, .empty) }
-      keepText(stream, rule.provenance)
-      keepText(stream, view.image.backend(Int(s[].backend)).id)
     }
     // SAFETY: `choice` came from this backend's list, which the stream's cell keeps.
     let address = unsafe view.backend(s[].backend).addresses[Int(s[].choice)]

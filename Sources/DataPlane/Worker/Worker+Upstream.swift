@@ -276,7 +276,7 @@ extension Worker where Engine: ~Copyable {
     s[].attempts += 1
     let most = limits.maxUpstreamPerEndpoint
     if most > 0, pools.counts(endpoint: s[].endpoint).connections >= most {
-      counters.hit(.maxUpstreamPerEndpoint)
+      hit(.maxUpstreamPerEndpoint, peer: address)
       giveUp(stream, status: 503, reason: "the endpoint has as many connections as it may have", flags: .limit)
       return
     }
@@ -559,7 +559,7 @@ extension Worker where Engine: ~Copyable {
     switch pools.release(index, endpoint: connection[].endpoint, nowMilliseconds: nowMilliseconds) {
     case .keep: break
     case .close(let other):
-      counters.hit(.maxIdleUpstreamPerEndpoint)
+      hit(.maxIdleUpstreamPerEndpoint, other)
       closeIdle(other)
     }
   }

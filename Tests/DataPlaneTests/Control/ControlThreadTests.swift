@@ -330,6 +330,7 @@ struct AdminServerTests {
     for _ in 0..<3 { bench.thread.turn(mostMilliseconds: 5) }
     let metrics = try bench.get("/metrics")
     #expect(metrics.contains("\nsluice_limit_hits_total{limit=\"max-admin-connections\"} 1\n"))
+    #expect(bench.log().filter { $0.contains("limit max-admin-connections (2) reached") }.count == 1)
     #expect(!metrics.contains("worker=\"2\""))
     var status = stat()
     #expect(unsafe lstat(bench.directory.path + "/admin", &status) == 0 && status.st_mode & 0o777 == 0o600)
