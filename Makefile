@@ -77,6 +77,12 @@ asan: build-packages ## Swift's tests of the data plane under AddressSanitizer; 
 	ASAN_OPTIONS=detect_leaks=0 SLUICE_PACKAGE_PART=data-plane SLUICE_ENGINE=epoll \
 	  swift test $(SWIFT_FLAGS) --sanitize=address --scratch-path .build-asan $(ARGS)
 
+# Workers' threads end with the process and are not joined.
+.PHONY: tsan
+tsan: build-packages ## The same under ThreadSanitizer
+	TSAN_OPTIONS=report_thread_leaks=0 SLUICE_PACKAGE_PART=data-plane SLUICE_ENGINE=epoll \
+	  swift test $(SWIFT_FLAGS) --sanitize=thread --scratch-path .build-tsan $(ARGS)
+
 .PHONY: fmt
 fmt: ## Format the sources in place
 	swift format --in-place --parallel --recursive Package.swift Sources Tests Fuzz/Package.swift Fuzz/Targets
@@ -92,7 +98,7 @@ check: build-packages lint ## Before a commit: lint, and everything compiles wit
 
 .PHONY: clean
 clean: ## Remove what was built and installed here
-	rm -rf .build .build-asan Fuzz/.build $(VENV)
+	rm -rf .build .build-asan .build-tsan Fuzz/.build $(VENV)
 
 # What the targets above need.
 

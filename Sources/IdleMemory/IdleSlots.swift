@@ -7,11 +7,24 @@ internal import CLinux
 /// shared between slots, and nothing has to be known about what lies in one: every byte of it comes back, so
 /// that pointers into it and inside it stay good. It must only not be touched meanwhile.
 ///
-/// A handle of one pointer; trivial. `take` and `give` are for one thread at a time; the rest concerns one slot.
+/// A trivial handle. `take` and `give` are for one thread at a time, and nothing else reads what they write: the rest
+/// concerns one slot and may run beside them.
 @safe
 public struct IdleSlots {
-  // INVARIANT: valid from `make` until `destroy`, which comes when no slot is taken any more.
-  private let state: UnsafeMutablePointer<SlotState>
+  // INVARIANT: `count` slots of `size` bytes from `base` on; they and `list` are valid from `make` until `destroy`,
+  // which comes when no slot is taken any more.
+  private let base: UnsafeMutableRawPointer
+  private let size: Int
+  private let count: Int
+  private let list: UnsafeMutablePointer<SlotList>
+
+  private init(base: UnsafeMutableRawPointer, size: Int, count: Int) {
+    unsafe self.base = base
+    self.size = size
+    self.count = count
+    unsafe list = .allocate(capacity: 1)
+    unsafe list.initialize(to: SlotList(free: UnsafeMutablePointer<FreeSlot>.allocate(capacity: count)))
+  }
 
   /// Reserves addresses for `count` slots; memory is only what is touched. Nil where that is refused, or where
   /// pages are so large that nothing would be won.
@@ -25,67 +38,63 @@ public struct IdleSlots {
     guard let base = unsafe base, UInt(bitPattern: base) != UInt.max else { return nil }
     // A huge page under many slots could not be given back for one of them.
     unsafe _ = madvise(base, size * count, Int32(MADV_NOHUGEPAGE))
-    let state = UnsafeMutablePointer<SlotState>.allocate(capacity: 1)
-    unsafe state.initialize(
-      to: SlotState(
-        base: base, size: size, count: count, free: UnsafeMutablePointer<FreeSlot>.allocate(capacity: count)))
-    return unsafe IdleSlots(state: state)
+    return unsafe IdleSlots(base: base, size: size, count: count)
   }
 
   public func destroy() {
-    unsafe _ = munmap(state.pointee.base, state.pointee.size * state.pointee.count)
-    unsafe state.pointee.free.deallocate()
-    unsafe state.deallocate()
+    unsafe _ = munmap(base, size * count)
+    unsafe list.pointee.free.deallocate()
+    unsafe list.deallocate()
   }
 
   /// Bytes of one slot.
-  public var slotBytes: Int { unsafe state.pointee.size }
+  public var slotBytes: Int { size }
 
   /// The first address and the one behind the last.
   public var range: Range<UInt> {
-    let start = unsafe UInt(bitPattern: state.pointee.base)
-    return unsafe start..<start + UInt(state.pointee.size * state.pointee.count)
+    let start = unsafe UInt(bitPattern: base)
+    return start..<start + UInt(size * count)
   }
 
   /// Where in a slot to begin when `spare` bytes of it are not needed: another cache line from slot to slot. From
   /// the start of their pages all would compete for the same lines of the caches.
   public func offset(in slot: UnsafeMutableRawPointer, spare: Int) -> Int {
-    let index = unsafe (slot - state.pointee.base) / state.pointee.size
+    let index = unsafe (slot - base) / size
     return index % (max(0, spare) / 64 + 1) * 64
   }
 
   /// The slot that an address inside one belongs to.
   public func slot(holding memory: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer {
-    let distance = unsafe memory - state.pointee.base
-    return unsafe memory - distance % state.pointee.size
+    let distance = unsafe memory - base
+    return unsafe memory - distance % size
   }
 
   /// A slot with anything in it; nil when all are taken.
   public func take() -> UnsafeMutableRawPointer? {
     // SAFETY: the list holds `freeCount` indices below `used`, each once; indices from `used` on are new.
-    if unsafe state.pointee.freeCount > 0 {
-      unsafe state.pointee.freeCount -= 1
-      let slot = unsafe state.pointee.free[state.pointee.freeCount]
-      if slot.isWarm { unsafe state.pointee.warmCount -= 1 }
-      return unsafe state.pointee.base + slot.index * state.pointee.size
+    if unsafe list.pointee.freeCount > 0 {
+      unsafe list.pointee.freeCount -= 1
+      let slot = unsafe list.pointee.free[list.pointee.freeCount]
+      if slot.isWarm { unsafe list.pointee.warmCount -= 1 }
+      return unsafe base + slot.index * size
     }
-    guard unsafe state.pointee.used < state.pointee.count else { return nil }
-    unsafe state.pointee.used += 1
-    return unsafe state.pointee.base + (state.pointee.used - 1) * state.pointee.size
+    guard unsafe list.pointee.used < count else { return nil }
+    unsafe list.pointee.used += 1
+    return unsafe base + (list.pointee.used - 1) * size
   }
 
   /// Takes a slot back that `take` gave and that is not put away.
   public func give(_ slot: UnsafeMutableRawPointer) {
-    let isWarm = unsafe state.pointee.warmCount < SlotState.maxWarm
+    let isWarm = unsafe list.pointee.warmCount < SlotList.maxWarm
     if isWarm {
-      unsafe state.pointee.warmCount += 1
+      unsafe list.pointee.warmCount += 1
     } else {
-      unsafe _ = madvise(slot, state.pointee.size, MADV_DONTNEED)
+      unsafe _ = madvise(slot, size, MADV_DONTNEED)
     }
-    let index = unsafe (slot - state.pointee.base) / state.pointee.size
+    let index = unsafe (slot - base) / size
     // SAFETY: a slot is free at most once, so that there is room for all.
-    unsafe state.pointee.free[state.pointee.freeCount] = FreeSlot(index: index, isWarm: isWarm)
-    unsafe state.pointee.freeCount += 1
+    unsafe list.pointee.free[list.pointee.freeCount] = FreeSlot(index: index, isWarm: isWarm)
+    unsafe list.pointee.freeCount += 1
   }
 
   /// Puts the first `used` bytes of a slot away; what lies behind them is lost. Until `bringBack` the slot must
@@ -139,13 +148,10 @@ private struct FreeSlot {
 }
 
 @safe
-private struct SlotState {
-  // INVARIANT: `count` slots of `size` bytes; those from `used` on were never taken.
-  let base: UnsafeMutableRawPointer
-  let size: Int
-  let count: Int
+private struct SlotList {
+  /// Slots from here on were never taken.
   var used = 0
-  // INVARIANT: room for `count`; the last `freeCount` given back, of which `warmCount` still have their pages.
+  // INVARIANT: room for every slot; the last `freeCount` given back, of which `warmCount` still have their pages.
   let free: UnsafeMutablePointer<FreeSlot>
   var freeCount = 0
   var warmCount = 0
@@ -153,12 +159,7 @@ private struct SlotState {
   /// Slots whose pages are kept for the next that takes one, so that busy times need no system call.
   static var maxWarm: Int { 64 }
 
-  init(base: UnsafeMutableRawPointer, size: Int, count: Int, free: UnsafeMutablePointer<FreeSlot>) {
-    unsafe self.base = base
-    self.size = size
-    self.count = count
-    unsafe self.free = free
-  }
+  init(free: UnsafeMutablePointer<FreeSlot>) { unsafe self.free = free }
 }
 
 /// Writes runs of words that are not zero behind the first word of `image`, each with a header: how many zero

@@ -111,8 +111,12 @@ struct RestTests {
             let fields = unsafe lines(inbox[place].requestHead.pointee.fields)
             #expect(fields == ["x-secret: \(secret)"])
             var answer = inbox.fieldList()
-            withBytes(secret) { answer.append(name: "y-secret", value: $0) }
-            #expect(session.submitResponse(id, status: 200, fields: answer, endStream: true))
+            // The value must outlive the submission.
+            let isSent = withBytes(secret) {
+              answer.append(name: "y-secret", value: $0)
+              return session.submitResponse(id, status: 200, fields: answer, endStream: true)
+            }
+            #expect(isSent)
           }
           inbox.reset()
         }

@@ -22,6 +22,9 @@ final class End {
 
   deinit { connection.destroy() }
 
+  /// For an end that nothing else holds: the connection goes with it, `end.connection.isHandshakeDone` would look late.
+  var isHandshakeDone: Bool { connection.isHandshakeDone }
+
   /// Hands over ciphertext in pieces, each in memory that is overwritten afterwards.
   func feed(_ bytes: [UInt8], piece: Int = .max) {
     var start = 0
