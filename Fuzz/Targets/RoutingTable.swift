@@ -74,6 +74,8 @@ private func ask(
     let answer = image.lookup(socket: socket, head: &head)
     let explained = image.explain(socket: socket, head: &head)
     var sum = explained.passedOver.count
+    let plain = image.explain(socket: socket, ExplainConnection(.tls, serverName: "a.example.com"))
+    sum += plain.passedOver.count
     guard answer.outcome == .matched else { return sum }
     let rule = image.rule(answer.rule)
     sum &+= image.rewrittenTarget(answer, rule, &head, into: room, capacity: capacity)

@@ -238,17 +238,41 @@ public actor ControllerLoop {
   /// The revision of the current snapshot; 0 before the first.
   public var currentRevision: UInt64 { planner.revision }
 
-  /// What the current image does with a request to that port; nil when nothing is served there.
-  public func explain(_ request: ExplainRequest, port: UInt16) -> Explanation? {
+  /// What the current image does with a request, a connection or datagrams to that port; nil when nothing is served
+  /// there.
+  public func explain(_ subject: ExplainSubject, port: UInt16) -> Explanation? {
     guard let image else { return nil }
     var explanation: Explanation?
     image.withImage { view in
-      for index in 0..<view.socketCount where view.socket(index).port == port {
-        explanation = view.explain(socket: index, request)
+      for index in 0..<view.socketCount {
+        let socket = view.socket(index)
+        guard socket.port == port, subject.isFor(socket.kind) else { continue }
+        explanation = view.explain(socket: index, subject)
         return
       }
     }
-    return explanation.map(withCurrentEndpoints)
+    return explanation.map(withCurrentEndpoints).map { withRivals($0, port) }
+  }
+
+  /// Below HTTP the image holds only who has a name. Who else wants it, the model knows.
+  private func withRivals(_ explanation: Explanation, _ port: UInt16) -> Explanation {
+    guard explanation.serves != .http, let winner = explanation.match?.rule, let pattern = explanation.virtualHost,
+      let socket = graph.model.sockets.first(where: { $0.port == port && $0.kind == explanation.kind }),
+      let listener = socket.listeners.first(where: { $0.name == explanation.listener })
+    else { return explanation }
+    var explanation = explanation
+    let named = Set(explanation.passedOver.filter { $0.failures.first?.predicate == "precedence" }.map(\.rule))
+    let rivals = TableCompiler.entries(of: listener, for: Hostname(pattern)).dropFirst().prefix(20)
+      .map { graph.model.rules[$0.rule].provenance }.filter { !named.contains($0) }
+    explanation.passedOver =
+      rivals.enumerated().map { index, rule in
+        Explanation.Candidate(
+          position: index + 1, matcher: explanation.match?.matcher ?? "", rule: rule,
+          failures: [
+            Explanation.Failure(predicate: "precedence", wanted: "the first place", got: "one after \(winner)")
+          ])
+      } + explanation.passedOver
+    return explanation
   }
 
   /// The ports of the current image, for a question that named another.

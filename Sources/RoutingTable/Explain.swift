@@ -1,8 +1,10 @@
 public import HTTPSemantics
 
 extension RoutingImage {
-  /// Explains what `lookup` answers on this socket (its index).
+  /// Explains what `lookup` answers on this socket (its index). Where TLS does not end in HTTP, or nothing does, it is
+  /// the connection that is explained.
   public func explain(socket index: Int, _ request: ExplainRequest) -> Explanation {
+    if let connection = connection(of: request, socket: index) { return explain(socket: index, connection) }
     let lines = request.headers
     // Names, values and the rest of the request side by side, so that views of one array make the head.
     var text: [UInt8] = []
@@ -20,7 +22,7 @@ extension RoutingImage {
       unsafe withUnsafeTemporaryAllocation(of: HeaderField.self, capacity: lines.count + 1) { room in
         // SAFETY: the views and the table live as long as the two closures; ranges are of this array.
         guard let start = buffer.baseAddress, let base = room.baseAddress else {
-          return Explanation(.badAuthority, socket: "")
+          return begin(.badAuthority, socket: index)
         }
         func view(_ range: Range<Int>) -> Bytes {
           unsafe Bytes(start: start + range.lowerBound, count: range.count)
@@ -39,7 +41,7 @@ extension RoutingImage {
         head.scheme = request.scheme == "https" ? .https : .http
         head.setTarget(view(target))
         if !request.authority.isEmpty, !head.setAuthority(view(authority)) {
-          return Explanation(.badAuthority, socket: socketText(index))
+          return begin(.badAuthority, socket: index)
         }
         return unsafe explain(socket: index, head: &head)
       }
@@ -49,7 +51,7 @@ extension RoutingImage {
   /// Explains what `lookup` answers for this head.
   public func explain(socket index: Int, head: UnsafePointer<RequestHead>) -> Explanation {
     let answer = unsafe lookup(socket: index, head: head)
-    var result = Explanation(.noListener, socket: socketText(index))
+    var result = begin(.noListener, socket: index)
     guard answer.listener >= 0 else {
       result.knownHosts = hosts(socket(index).listeners) { self.listener($0).hostname }
       return result
@@ -87,10 +89,13 @@ extension RoutingImage {
     return result
   }
 
-  private func socketText(_ index: Int) -> String {
+  func begin(_ outcome: Explanation.Outcome, socket index: Int) -> Explanation {
     let socket = socket(index)
     let address = String(decoding: socket.address)
-    return "\(address.isEmpty ? "*" : address):\(socket.port)"
+    var result = Explanation(
+      outcome, socket: "\(address.isEmpty ? "*" : address):\(socket.port)", socket.kind)
+    result.expectsProxyProtocol = socket.expectsProxyProtocol
+    return result
   }
 
   private func hosts(_ range: Range<Int>, _ host: (Int) -> Bytes) -> [String] {

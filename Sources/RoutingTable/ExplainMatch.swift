@@ -36,7 +36,7 @@ extension RoutingImage {
     }
   }
 
-  private func describe(_ weighted: WeightedBackendView, total: UInt32) -> Explanation.Backend {
+  func describe(_ weighted: WeightedBackendView, total: UInt32) -> Explanation.Backend {
     guard weighted.backend >= 0 else {
       return Explanation.Backend(
         id: nil, weight: weighted.weight, totalWeight: total, proto: nil, endpoints: [])

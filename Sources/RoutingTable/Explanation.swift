@@ -40,26 +40,43 @@ public struct Explanation: Hashable, Sendable {
     case noRoute
     /// The authority is none (RFC 9110 section 7.2); nothing was looked up.
     case badAuthority
+    /// TLS ends at a listener of HTTP: it is the requests in it that are routed.
+    case requests
+    /// The socket's peers begin otherwise (`kind`); nothing was looked up.
+    case otherProtocol
   }
 
   /// A predicate that did not hold.
   public struct Failure: Hashable, Sendable {
-    /// `path`, `method`, `header x-user`, `query parameter q`, `authority`.
+    /// `path`, `method`, `header x-user`, `query parameter q`, `authority`; below HTTP `server name`, `precedence`.
     public var predicate: String
     public var wanted: String
     public var got: String
+
+    public init(predicate: String, wanted: String, got: String) {
+      self.predicate = predicate
+      self.wanted = wanted
+      self.got = got
+    }
   }
 
   /// An entry that was asked before the winner, or that the path ruled out.
   public struct Candidate: Hashable, Sendable {
     /// Index of the entry in its virtual host: its precedence.
     public var position: Int
-    /// `prefix /api, method GET, header x-user`.
+    /// `prefix /api, method GET, header x-user`; `server name *.example.com`.
     public var matcher: String
     /// Where its rule comes from.
     public var rule: String
     /// Every predicate that failed.
     public var failures: [Failure]
+
+    public init(position: Int, matcher: String, rule: String, failures: [Failure]) {
+      self.position = position
+      self.matcher = matcher
+      self.rule = rule
+      self.failures = failures
+    }
   }
 
   public struct Endpoint: Hashable, Sendable {
@@ -117,24 +134,32 @@ public struct Explanation: Hashable, Sendable {
   public var outcome: Outcome
   /// `0.0.0.0:80` in the numbers of the API objects.
   public var socket: String
+  /// What the socket's peers begin with.
+  public var kind: SocketKind
   public var listener: String?
   /// The hostname of the listener.
   public var listenerHostname: String?
+  /// What the listener serves.
+  public var serves = ListenerProtocol.http
+  /// A PROXY protocol header comes first.
+  public var expectsProxyProtocol = false
   /// The pattern of the virtual host.
   public var virtualHost: String?
   /// The bytes of the path down to the last node that it reached.
   public var pathNode: String?
   public var match: Match?
-  /// In order of precedence: those that share the node and failed before the winner.
+  /// In order of precedence: those that share the node and failed before the winner. Below HTTP the other patterns of
+  /// the listener, then the socket's other listeners (the first twenty of each).
   public var passedOver: [Candidate]
   /// When nothing matched: entries of the virtual host that the path ruled out (the first twenty).
   public var otherPaths: [Candidate]
   /// When nothing matched: the hosts that would have (the first twenty).
   public var knownHosts: [String]
 
-  init(_ outcome: Outcome, socket: String) {
+  init(_ outcome: Outcome, socket: String, _ kind: SocketKind) {
     self.outcome = outcome
     self.socket = socket
+    self.kind = kind
     passedOver = []
     otherPaths = []
     knownHosts = []

@@ -49,7 +49,7 @@ struct ControllerProgram {
       options: .init(
         host: host, port: options.api.port, adminPath: options.admin ?? directory.file("admin.sock")),
       store: store, credentials: credentials, logger: logger,
-      explain: { request, port in await loop.explain(request, port: port) },
+      explain: { subject, port in await loop.explain(subject, port: port) },
       onListening: { port in
         let endpoint = HostAndPort(host: host, port: port)
         let kubeconfig = Array(credentials.kubeconfig(endpoint: "\(endpoint)").utf8)

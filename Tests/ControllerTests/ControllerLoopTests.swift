@@ -145,13 +145,33 @@ struct FakeSource: ResourceSource {
         })
       #expect(fakes.record.withLock { $0.snapshots.count } == 1)
       let answer = await loop.explain(
-        ExplainRequest(authority: "any.example.org", target: "/x"), port: 80)
+        .request(ExplainRequest(authority: "any.example.org", target: "/x")), port: 80)
       guard case .forward(let backends)? = answer?.match?.action else {
         Issue.record("not forwarded: \(String(describing: answer))")
         return
       }
       #expect(backends.first?.endpoints.map(\.address) == ["10.0.0.1"], "explain knows the newest endpoints")
-      #expect(await loop.explain(ExplainRequest(authority: "x", target: "/"), port: 81) == nil)
+      #expect(await loop.explain(.request(ExplainRequest(authority: "x", target: "/")), port: 81) == nil)
+    }
+  }
+
+  /// TCP and UDP have ports of their own, and who came second for a name is said too.
+  @Test(.timeLimit(.minutes(1))) func explainsBelowHTTP() async throws {
+    let fakes = Fakes()
+    try await run(fakes) { loop in
+      let input = GoldenCase(name: "Layer4").read("input.yaml") ?? []
+      try fakes.list(String(decoding: input, as: UTF8.self))
+      #expect(await fakes.eventually { $0.snapshots.count == 1 })
+      let tcp = await loop.explain(.connection(ExplainConnection(.tcp)), port: 53)
+      #expect(tcp?.match?.rule.hasPrefix("TCPRoute default/names rule 0") == true)
+      let udp = await loop.explain(.connection(ExplainConnection(.udp)), port: 53)
+      #expect(udp?.match?.rule.hasPrefix("UDPRoute default/names rule 0") == true)
+      #expect(await loop.explain(.connection(ExplainConnection(.udp)), port: 443) == nil)
+      let tls = await loop.explain(.connection(ExplainConnection(.tls, serverName: "a.example.com")), port: 443)
+      #expect(tls?.match?.rule.hasPrefix("TLSRoute default/secure rule 0") == true)
+      let second = tls?.passedOver.first
+      #expect(second?.rule.hasPrefix("TLSRoute default/younger rule 0") == true && second?.position == 1)
+      #expect(second?.failures.first?.predicate == "precedence")
     }
   }
 

@@ -1,6 +1,7 @@
 """Istio's routes of `tls` and `tcp`, with real clients and backends: TLS that passes, TLS that ends here, bytes."""
 
 import collections
+import json
 import socket
 import ssl
 
@@ -103,6 +104,45 @@ def istio():
     ("x.deep.pass.test", 443, "rest"), ("one.pass.test", 444, "two"), ("two.pass.test", 444, "two")])
 def test_the_first_match_of_name_and_port(istio, name, port, word):
     assert istio.word(name, port) == word
+
+
+def explain(istio, url):
+    """Exit code, and what is said, decoded."""
+    result = istio.sluice.cli("explain", "-o", "json", url)
+    return json.loads(result.out), istio.sluice.cli("explain", url)
+
+
+@pytest.mark.parametrize("name,port,word", [
+    ("one.pass.test", 443, "one"), ("x.deep.pass.test", 443, "rest"), ("one.pass.test", 444, "two"),
+    ("bytes.test", 443, "a"), ("bytes.test", 445, "b")])
+def test_explain_agrees_with_the_traffic(istio, name, port, word):
+    said, text = explain(istio, f"tls://{name}:{port}")
+    assert text.code == 0 and said["outcome"] == "matched"
+    endpoints = said["match"]["action"]["backends"][0]["endpoints"]
+    assert [entry["port"] for entry in endpoints] == [istio.backends[word].port]
+    way = "passes through" if name.endswith("pass.test") else "ends here"
+    assert way in text.out and f"{istio.sluice.address}:{istio.backends[word].port}" in text.out
+
+
+def test_explain_says_why_not(istio):
+    said, text = explain(istio, "tls://one.pass.test:443")
+    assert said["match"]["rule"].startswith("VirtualService default/passing tls[0]")
+    places = [entry["rule"].split(" (")[0] for entry in said["passedOver"] if entry["rule"]]
+    assert "VirtualService default/passing tls[1]" in places and "VirtualService default/passing tls[2]" in places
+    assert "Passed over" in text.out
+    nobody, text = explain(istio, "tls://three.pass.test:444")
+    assert text.code == 1 and nobody["outcome"] == "noHost" and "no route leads on" in text.out
+    assert explain(istio, "tls://web.pass.test")[0]["outcome"] == "requests"
+    assert "passes through" in istio.sluice.cli("explain", "https://one.pass.test/x").out
+
+
+def test_explain_ports_of_bytes(istio):
+    said, text = explain(istio, "tcp://:81")
+    assert text.code == 0 and [entry["weight"] for entry in said["match"]["action"]["backends"]] == [3, 1]
+    wrong, text = explain(istio, "tcp://:443")
+    assert text.code == 1 and wrong["outcome"] == "otherProtocol" and "expects TLS" in text.out
+    nothing = istio.sluice.cli("explain", "udp://:81")
+    assert nothing.code == 1 and "no listener of UDP has port 81" in nothing.err
 
 
 @pytest.mark.parametrize("name,port", [("three.pass.test", 444), ("other.test", 443), ("other.test", 444)])

@@ -72,6 +72,12 @@ def udp():
     made.close()
 
 
+def test_explain_knows_the_two_protocols_of_a_port_apart(udp):
+    for scheme, kind in [("udp", "UDPRoute default/names"), ("tcp", "TCPRoute default/stream")]:
+        said = udp.sluice.cli("explain", f"{scheme}://:81")
+        assert said.code == 0 and kind in said.out
+
+
 def test_each_client_gets_its_own_answers(udp):
     clients = [udp.client() for _ in range(20)]
     for number, client in enumerate(clients):

@@ -57,6 +57,24 @@ import YAML
     }
   }
 
+  @Test(arguments: [
+    ("tls://db.example:5432", "db.example", 5432), ("tls://db.example/", "db.example", 443), ("tls://:444", "", 444),
+    ("tls://[::1]:444", "", 444), ("tcp://:3306", "", 3306), ("udp://anything:53", "", 53),
+  ])
+  func questionsBelowHTTP(_ url: String, _ name: String, _ port: Int) throws {
+    let question = try ExplainCommand.question(method: "GET", headers: [], url: url)
+    #expect(question["scheme"]?.string == String(url.prefix(3)))
+    #expect(question["authority"]?.string == name && question["port"]?.int == Int64(port))
+  }
+
+  @Test(arguments: ["tcp://", "udp://h", "tls://h:0", "tls://h:x", "tls://h/p", "tcp://u@h:1", "ws://h:1"])
+  func questionsRefused(_ url: String) {
+    #expect(throws: CommandError.self) { try ExplainCommand.question(method: "GET", headers: [], url: url) }
+    #expect(throws: CommandError.self) {
+      try ExplainCommand.question(method: "POST", headers: [], url: "tls://h:1")
+    }
+  }
+
   @Test func tablesAlign() {
     var table = TextTable(header: ["A", "B"])
     table.rows = [["long", "x"], ["s", ""]]

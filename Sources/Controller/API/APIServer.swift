@@ -25,7 +25,7 @@ public struct APIServer: Service {
   }
 
   /// Answers a question of `sluice explain`; nil when no listener has that port.
-  public typealias Explain = @Sendable (ExplainRequest, _ port: UInt16) async -> Explanation?
+  public typealias Explain = @Sendable (ExplainSubject, _ port: UInt16) async -> Explanation?
 
   private let options: Options
   private let credentials: Credentials
@@ -112,9 +112,10 @@ struct APIRoutes: Sendable {
       guard request.method == .post else { throw .methodNotAllowed }
       let body = try await Self.body(of: request)
       let question = try ExplainQuestion(parse(body).documents.first ?? .null)
-      guard let answer = await explain(question.request, question.port) else {
+      guard let answer = await explain(question.subject, question.port) else {
         throw APIError(
-          code: 404, reason: "NotFound", message: "no listener has port \(question.port)")
+          code: 404, reason: "NotFound",
+          message: "no listener\(question.isDatagram ? " of UDP" : "") has port \(question.port)")
       }
       return Self.response(APIAnswer(200, answer.node(for: question)))
     default:

@@ -1,7 +1,8 @@
 import RoutingTable
 import YAML
 
-/// The JSON form of a question to the routing table and of its answer.
+/// The JSON form of a question to the routing table and of its answer. With the scheme `tls`, `tcp` or `udp` it is
+/// about a connection (or a client's datagrams), and the authority is the server name of `tls`, which may be missing.
 struct ExplainQuestion: Sendable {
   /// The listener's port.
   var port: UInt16
@@ -10,16 +11,25 @@ struct ExplainQuestion: Sendable {
   var authority: String
   var target: String
   var headers: [(name: String, value: String)]
+  /// Nil: it is about a request.
+  private var transport: ExplainConnection.Transport?
 
   init(_ node: Node) throws(APIError) {
-    guard let authority = node["authority"]?.string, let target = node["target"]?.string,
-      let port = Self.port(node["port"])
-    else { throw .badRequest("a question needs authority, port (1 to 65535) and target") }
+    scheme = node["scheme"]?.string ?? "http"
+    transport = ExplainConnection.Transport(rawValue: scheme)
+    let isConnection = transport != nil
+    guard let authority = node["authority"]?.string ?? (isConnection ? "" : nil),
+      let target = node["target"]?.string ?? (isConnection ? "" : nil), let port = Self.port(node["port"])
+    else {
+      throw .badRequest(
+        isConnection
+          ? "a question about a connection needs port (1 to 65535)"
+          : "a question needs authority, port (1 to 65535) and target")
+    }
     self.port = port
     self.authority = authority
     self.target = target
     method = node["method"]?.string ?? "GET"
-    scheme = node["scheme"]?.string ?? "http"
     headers = (node["headers"]?.sequence ?? []).compactMap { header in
       guard let name = header["name"]?.string, let value = header["value"]?.string else { return nil }
       return (name, value)
@@ -33,8 +43,18 @@ struct ExplainQuestion: Sendable {
     return UInt16(exactly: number)
   }
 
-  var request: ExplainRequest {
-    ExplainRequest(method: method, scheme: scheme, authority: authority, target: target, headers: headers)
+  var isConnection: Bool { transport != nil }
+  var isDatagram: Bool { transport == .udp }
+
+  var subject: ExplainSubject {
+    if let transport { return .connection(ExplainConnection(transport, serverName: authority)) }
+    return .request(
+      ExplainRequest(method: method, scheme: scheme, authority: authority, target: target, headers: headers))
+  }
+
+  /// In one line.
+  var text: String {
+    transport == nil ? "\(method) \(scheme)://\(authority)\(target)" : "\(scheme)://\(authority):\(port)"
   }
 }
 
@@ -42,8 +62,10 @@ extension Explanation {
   /// The fields under their own names; `message` says the outcome in words.
   func node(for question: ExplainQuestion) -> Node {
     var node: Node = [
-      "request": .string("\(question.method) \(question.scheme)://\(question.authority)\(question.target)"),
-      "outcome": .string(outcome.rawValue), "message": .string(words), "socket": .string(socket),
+      "request": .string(question.text), "serves": .string("\(serves)"),
+      "expectsProxyProtocol": .bool(expectsProxyProtocol),
+      "outcome": .string(outcome.rawValue), "message": .string(words(for: question)),
+      "socket": .string(socket), "kind": .string(Self.name(of: kind)),
       "passedOver": .sequence(passedOver.map(Self.node)), "otherPaths": .sequence(otherPaths.map(Self.node)),
       "knownHosts": .sequence(knownHosts.map { .string($0) }),
     ]
@@ -55,13 +77,32 @@ extension Explanation {
     return node
   }
 
-  private var words: String {
-    switch outcome {
+  private static func name(of kind: SocketKind) -> String {
+    switch kind {
+    case .http: "HTTP"
+    case .https: "TLS"
+    case .tcp: "TCP"
+    case .udp: "UDP"
+    }
+  }
+
+  private func words(for question: ExplainQuestion) -> String {
+    let isConnection = question.isConnection || serves != .http
+    return switch outcome {
+    case .matched where serves == .tlsPassthrough: "matched; TLS passes through to the backend"
+    case .matched where kind == .https && serves == .tcp: "matched; TLS ends here, and the bytes in it go on"
+    case .matched where serves == .tcp: "matched; the bytes go on as they are"
+    case .matched where serves == .udp: "matched; the datagrams go on as they are"
     case .matched: "matched"
+    case .noListener where isConnection: "refused: no listener of this port serves the server name"
     case .noListener: "404: no listener of this port serves the host"
+    case .noHost where isConnection, .noRoute where isConnection:
+      "refused: the listener takes it, but no route leads on"
     case .noHost: "404: the listener serves the host, but no route names it"
     case .noRoute: "404: routes name the host, but no rule matches the request"
     case .badAuthority: "400: the authority is not valid"
+    case .requests: "TLS ends here and holds requests; ask for https://\(question.authority):\(question.port)/"
+    case .otherProtocol: "refused: this port expects \(Self.name(of: kind))"
     }
   }
 

@@ -26,12 +26,17 @@ enum TableCompiler {
     return ListenerSource(
       name: listener.name, hostname: listener.hostname.text,
       virtualHosts: patterns.map { pattern in
-        let own = distinct(listener.blocks.flatMap { entries(of: $0, for: pattern) })
+        let own = entries(of: listener, for: pattern)
         // Below HTTP nothing tells the entries of a pattern apart, so that the first of them has all.
         return VirtualHostSource(
           pattern: pattern.text, entries: listener.proto == .http ? own : Array(own.prefix(1)))
       },
       proto: listener.proto, options: listener.options, clientValidation: listener.clientValidation)
+  }
+
+  /// All that want a pattern, in order of precedence.
+  static func entries(of listener: ModelListener, for pattern: Hostname) -> [EntrySource] {
+    distinct(listener.blocks.flatMap { entries(of: $0, for: pattern) })
   }
 
   /// A route that names both a name and a wildcard over it comes twice; the first time decides.

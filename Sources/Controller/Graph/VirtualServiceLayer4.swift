@@ -142,7 +142,7 @@ struct VirtualServiceLayer4 {
     }
   }
 
-  /// What each listener serves, once all are bound.
+  /// What each listener serves, once all are bound: by name all that want it, the one that has it first.
   mutating func entries(_ builder: inout ModelBuilder) -> [(slot: ListenerSlot, hosts: [Hostname: [EntrySource]])] {
     let ordered = claims.sorted { left, right in
       left.key.port == right.key.port
@@ -151,9 +151,10 @@ struct VirtualServiceLayer4 {
     return ordered.map { slot, claims in
       var hosts: [Hostname: [EntrySource]] = [:]
       for pattern in claims.keys.sorted(by: Hostname.inOrder) {
-        guard let winner = Self.winner(pattern.coveringPatterns.flatMap { claims[$0] ?? [] }) else { continue }
+        let rivals = Self.inOrder(pattern.coveringPatterns.flatMap { claims[$0] ?? [] })
+        guard let winner = rivals.first else { continue }
         sources[winner.source].reached.insert(Reach(rule: winner.rule, name: winner.name))
-        hosts[pattern] = [EntrySource(rule: number(of: winner, &builder))]
+        hosts[pattern] = rivals.map { EntrySource(rule: number(of: $0, &builder)) }
       }
       return (slot, hosts)
     }
@@ -166,15 +167,17 @@ struct VirtualServiceLayer4 {
     return number
   }
 
-  private static func winner(_ claims: [Claim]) -> Claim? {
-    let firsts = Dictionary(grouping: claims, by: \.source).values.compactMap { rivals in
-      rivals.min { $0.rule == $1.rule ? $0.name.isMoreSpecific(than: $1.name) : $0.rule < $1.rule }
+  /// Those of one VirtualService stay together, in the order of its list.
+  private static func inOrder(_ claims: [Claim]) -> [Claim] {
+    let lists = Dictionary(grouping: claims, by: \.source).values.map { rivals in
+      rivals.sorted { $0.rule == $1.rule ? Hostname.inOrder($0.name, $1.name) : $0.rule < $1.rule }
     }
-    return firsts.min { left, right in
-      if left.name.isMoreSpecific(than: right.name) { return true }
-      if right.name.isMoreSpecific(than: left.name) { return false }
-      return left.source < right.source
+    let ordered = lists.sorted { left, right in
+      if left[0].name.isMoreSpecific(than: right[0].name) { return true }
+      if right[0].name.isMoreSpecific(than: left[0].name) { return false }
+      return left[0].source < right[0].source
     }
+    return ordered.flatMap(\.self)
   }
 
   /// Entries of a VirtualService that take no connection, though nothing is wrong with them: `tls[1] for a.b`.
