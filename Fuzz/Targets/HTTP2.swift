@@ -4,7 +4,7 @@ import HTTPSemantics
 /// A server that echoes. The first byte: bit 0 puts a connection preface and empty SETTINGS in front, the rest is
 /// the size of the pieces.
 func fuzzServerSession(_ input: Input) -> Int32 {
-  guard input.count > 1, let inbox = HTTP2Inbox.make() else { return 0 }
+  guard input.count > 1, let inbox = HTTP2Inbox.make(keepsBlocks: false) else { return 0 }
   defer { inbox.destroy() }
   guard let session = HTTP2Session.server(inbox) else { return 0 }
   defer { session.destroy() }
@@ -77,7 +77,7 @@ private func answer(_ session: HTTP2Session, _ inbox: HTTP2Inbox) {
 
 /// A client with three requests under way, one of them with a body. The first byte is the size of the pieces.
 func fuzzClientSession(_ input: Input) -> Int32 {
-  guard input.count > 1, let inbox = HTTP2Inbox.make() else { return 0 }
+  guard input.count > 1, let inbox = HTTP2Inbox.make(keepsBlocks: false) else { return 0 }
   defer { inbox.destroy() }
   guard let session = HTTP2Session.client(inbox) else { return 0 }
   defer { session.destroy() }

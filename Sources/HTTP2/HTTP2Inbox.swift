@@ -15,11 +15,13 @@ public struct HTTP2Inbox {
   // INVARIANT: valid from `make` until `destroy`, which comes after every session's `destroy`.
   let state: UnsafeMutablePointer<InboxState>
 
-  /// Nil when memory is out. `server` and `client` bound the sessions of either side.
-  public static func make(server: HTTP2Limits = HTTP2Limits(), client: HTTP2Limits = HTTP2Limits())
-    -> HTTP2Inbox?
-  {
-    guard let state = unsafe InboxState.make(server: server, client: client) else { return nil }
+  /// Nil when memory is out. `server` and `client` bound the sessions of either side. Without `keepsBlocks` memory
+  /// goes back to the heap at once, where a tool for wrong accesses looks for it.
+  public static func make(
+    server: HTTP2Limits = HTTP2Limits(), client: HTTP2Limits = HTTP2Limits(), keepsBlocks: Bool = true
+  ) -> HTTP2Inbox? {
+    let blocks = BlockPool(mostBytes: keepsBlocks ? BlockPool.defaultBytes : 0)
+    guard let state = unsafe InboxState.make(server: server, client: client, blocks: blocks) else { return nil }
     return unsafe HTTP2Inbox(state: state)
   }
 
@@ -79,6 +81,8 @@ struct InboxState {
   var closing: UnsafeMutablePointer<StreamState>?
   var freeChunks: UnsafeMutablePointer<Chunk>?
   var freeChunkCount = 0
+  /// What the library allocates.
+  var blocks: BlockPool
   /// Memory of sessions; nil: all of it comes from the heap, and none rests.
   let slots: IdleSlots?
 
@@ -96,7 +100,9 @@ struct InboxState {
 // SAFETY of this extension: `state` is the one allocation of an inbox, from `make` to `destroy`; lists are
 // walked only on the inbox's thread.
 extension InboxState {
-  static func make(server: HTTP2Limits, client: HTTP2Limits) -> UnsafeMutablePointer<InboxState>? {
+  static func make(
+    server: HTTP2Limits, client: HTTP2Limits, blocks: BlockPool
+  ) -> UnsafeMutablePointer<InboxState>? {
     var callbacks: OpaquePointer?
     guard unsafe nghttp2_session_callbacks_new(&callbacks) == 0, let callbacks = unsafe callbacks else {
       return nil
@@ -116,7 +122,7 @@ extension InboxState {
         events: UnsafeMutablePointer<HTTP2Event>.allocate(capacity: 512), eventCapacity: 512,
         arena: Arena(blockSize: 256 * 1024),
         block: place(HeaderBlock(fieldCapacity: fields, largest: bytes)),
-        slots: IdleSlots.make(slotBytes: SessionMemory.slotBytes, count: SessionMemory.slotCount),
+        blocks: blocks, slots: IdleSlots.make(slotBytes: SessionMemory.slotBytes, count: SessionMemory.slotCount),
         pairs: UnsafeMutablePointer<nghttp2_nv>.allocate(capacity: pairCapacity), pairCapacity: pairCapacity))
     return unsafe state
   }
@@ -157,6 +163,7 @@ extension InboxState {
       unsafe state.pointee.freeChunks = chunk.pointee.next
       unsafe free(chunk)
     }
+    unsafe state.pointee.blocks.destroy()
     unsafe state.pointee.arena.destroy()
     unsafe state.pointee.block.pointee.destroy()
     unsafe state.pointee.block.deallocate()

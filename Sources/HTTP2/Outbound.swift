@@ -110,19 +110,21 @@ func sendTrailers(
     // The data source sleeps behind everything that went out: no frame of it has to come first.
     return unsafe nghttp2_submit_trailer(state.pointee.session, id, pairs, count) == 0
   }
-  guard let kept = unsafe StoredFields.copy(pairs, count) else { return false }
+  guard let kept = unsafe StoredFields.copy(pairs, count, in: state.pointee.inbox) else { return false }
   unsafe stream.pointee.trailers = kept
   unsafe wakeSource(state, stream)
   return true
 }
 
-/// A copy of fields in one allocation: count, entries, bytes.
+/// A copy of fields in one of the inbox's blocks: count, entries, bytes.
 enum StoredFields {
-  static func copy(_ pairs: UnsafeMutablePointer<nghttp2_nv>, _ count: Int) -> UnsafeMutableRawPointer? {
+  static func copy(
+    _ pairs: UnsafeMutablePointer<nghttp2_nv>, _ count: Int, in inbox: UnsafeMutablePointer<InboxState>
+  ) -> UnsafeMutableRawPointer? {
     var size = unsafe 16 + count * MemoryLayout<nghttp2_nv>.stride
     var cursor = size
     for index in 0..<count { size += unsafe pairs[index].namelen + pairs[index].valuelen }
-    guard let memory = unsafe malloc(size) else { return nil }
+    guard let memory = unsafe inbox.pointee.blocks.take(size) else { return nil }
     unsafe memory.storeBytes(of: count, as: Int.self)
     let entries = unsafe Self.pairs(memory)
     for index in 0..<count {
@@ -233,17 +235,18 @@ func leaveAwake(_ state: UnsafeMutablePointer<SessionState>, _ stream: UnsafeMut
 private func makeProvider(_ stream: UnsafeMutablePointer<StreamState>) -> nghttp2_data_provider {
   var provider = unsafe nghttp2_data_provider()
   unsafe provider.source.ptr = UnsafeMutableRawPointer(stream)
-  unsafe provider.read_callback = { session, id, _, length, flags, source, _ in
+  unsafe provider.read_callback = { session, id, _, length, flags, source, data in
     let stream = unsafe source.unsafelyUnwrapped.pointee.ptr.assumingMemoryBound(to: StreamState.self)
-    return unsafe offerData(session.unsafelyUnwrapped, id, length, flags.unsafelyUnwrapped, stream)
+    let state = unsafe data.unsafelyUnwrapped.assumingMemoryBound(to: SessionState.self)
+    return unsafe offerData(session.unsafelyUnwrapped, state, id, length, flags.unsafelyUnwrapped, stream)
   }
   return unsafe provider
 }
 
 /// Says how many bytes the next DATA frame takes; `sendData` writes them.
 private func offerData(
-  _ session: OpaquePointer, _ id: Int32, _ length: Int, _ flags: UnsafeMutablePointer<UInt32>,
-  _ stream: UnsafeMutablePointer<StreamState>
+  _ session: OpaquePointer, _ state: UnsafeMutablePointer<SessionState>, _ id: Int32, _ length: Int,
+  _ flags: UnsafeMutablePointer<UInt32>, _ stream: UnsafeMutablePointer<StreamState>
 ) -> Int {
   let queued = unsafe stream.pointee.queued
   if unsafe queued == 0 && !stream.pointee.isEnded {
@@ -257,7 +260,7 @@ private func offerData(
   if let kept = unsafe stream.pointee.trailers {
     unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
     unsafe _ = nghttp2_submit_trailer(session, id, StoredFields.pairs(kept), StoredFields.count(kept))
-    unsafe free(kept)
+    unsafe state.pointee.inbox.pointee.blocks.give(kept)
     unsafe stream.pointee.trailers = nil
   }
   return count

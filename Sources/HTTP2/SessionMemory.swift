@@ -2,8 +2,8 @@ internal import CNghttp2
 internal import IdleMemory
 
 /// Where the library's memory of a session lies: what it allocates with a session (its record, the tables, a frame
-/// buffer; 25 KB that are mostly unused) in a slot of the inbox, all later allocations in the heap. While the
-/// session rests, the slot's contents are put away.
+/// buffer; 25 KB that are mostly unused) in a slot of the inbox, all later allocations in the inbox's blocks. While
+/// the session rests, the slot's contents are put away.
 @safe
 struct SessionMemory {
   // INVARIANT: nil, or a slot of the inbox's that is ours, of `capacity` bytes (0: nil), the first `used` of which
@@ -63,27 +63,30 @@ struct SessionMemory {
       mem_user_data: state,
       malloc: { count, data in
         if let place = unsafe sessionState(data).pointee.memory.carve(count) { return unsafe place }
-        return unsafe malloc(count)
+        return unsafe sessionState(data).pointee.inbox.pointee.blocks.take(count)
       },
       free: { memory, data in
         guard let memory = unsafe memory, unsafe !sessionState(data).pointee.memory.holds(memory) else { return }
-        unsafe free(memory)
+        unsafe sessionState(data).pointee.inbox.pointee.blocks.give(memory)
       },
       calloc: { number, size, data in
         let (count, overflow) = number.multipliedReportingOverflow(by: size)
         if overflow { return nil }
-        guard let place = unsafe sessionState(data).pointee.memory.carve(count) else {
-          return unsafe calloc(number, size)
-        }
+        guard
+          let place = unsafe sessionState(data).pointee.memory.carve(count)
+            ?? sessionState(data).pointee.inbox.pointee.blocks.take(count)
+        else { return nil }
         return unsafe memset(place, 0, count)
       },
       realloc: { memory, count, data in
         guard let memory = unsafe memory else {
           if let place = unsafe sessionState(data).pointee.memory.carve(count) { return unsafe place }
-          return unsafe malloc(count)
+          return unsafe sessionState(data).pointee.inbox.pointee.blocks.take(count)
         }
-        guard unsafe sessionState(data).pointee.memory.holds(memory) else { return unsafe realloc(memory, count) }
-        guard let moved = unsafe malloc(count) else { return nil }
+        guard unsafe sessionState(data).pointee.memory.holds(memory) else {
+          return unsafe sessionState(data).pointee.inbox.pointee.blocks.resize(memory, count)
+        }
+        guard let moved = unsafe sessionState(data).pointee.inbox.pointee.blocks.take(count) else { return nil }
         return unsafe memcpy(moved, memory, min(count, sessionState(data).pointee.memory.rest(from: memory)))
       })
   }

@@ -66,7 +66,7 @@ struct StreamState {
   // INVARIANT: `first` to `last` are the stream's own chunks; both nil or none.
   var first: UnsafeMutablePointer<Chunk>?
   var last: UnsafeMutablePointer<Chunk>?
-  /// Trailers that wait for the end of the data: a `StoredFields` block; owned.
+  /// Trailers that wait for the end of the data: `StoredFields` in a block; owned.
   var trailers: UnsafeMutableRawPointer?
 }
 
@@ -239,7 +239,7 @@ func dropQueue(_ state: UnsafeMutablePointer<SessionState>, _ stream: UnsafeMuta
   unsafe state.pointee.queued &-= stream.pointee.queued
   unsafe stream.pointee.queued = 0
   if let trailers = unsafe stream.pointee.trailers {
-    unsafe free(trailers)
+    unsafe state.pointee.inbox.pointee.blocks.give(trailers)
     unsafe stream.pointee.trailers = nil
   }
 }
