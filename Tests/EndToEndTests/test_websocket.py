@@ -10,20 +10,34 @@ from websockets.sync.client import connect
 
 from harness.objects import forward, service
 from harness.waiting import wait_until
-from harness.websocket_echo import WebSocketEcho
+from harness.websocket_echo import HTTP2WebSocketEcho, WebSocketEcho
 
 
 @pytest.fixture(scope="module")
-def backend(edge):
-    made = WebSocketEcho(edge.address)
+def backends(edge):
+    made = [kind(edge.address) for kind in (WebSocketEcho, HTTP2WebSocketEcho)]
     yield made
-    made.close()
+    for one in made:
+        one.close()
 
 
-@pytest.fixture(params=[(None, False), (None, True), ("kubernetes.io/ws", False)],
-                ids=["plain", "tls", "app-protocol"])
-def open_socket(edge, backend, route, host, request):
-    protocol, secure = request.param
+PATHS = {"plain": (None, False), "tls": (None, True), "app-protocol": ("kubernetes.io/ws", False),
+         "h2c": ("kubernetes.io/h2c", False), "tls-h2c": ("kubernetes.io/h2c", True)}
+
+
+@pytest.fixture(params=PATHS)
+def path(request):
+    return PATHS[request.param]
+
+
+@pytest.fixture
+def backend(backends, path):
+    return backends[path[0] == "kubernetes.io/h2c"]
+
+
+@pytest.fixture
+def open_socket(edge, backend, route, host, path):
+    protocol, secure = path
     name = host.split(".")[0]
     route([forward(name)], extra=service(name, [(edge.address, backend.port)], app_protocol=protocol))
     for notes in (backend.ended, backend.requests):

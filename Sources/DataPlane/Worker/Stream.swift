@@ -1,3 +1,4 @@
+import HTTP1
 import RoutingTable
 
 /// One request and its response, whatever the protocols on both sides; a trivial struct in the worker's slab.
@@ -51,7 +52,7 @@ struct Stream {
     static let passthrough = Flags(rawValue: 1 << 24)
     /// A UDP session.
     static let datagrams = Flags(rawValue: 1 << 31)
-    /// A WebSocket over HTTP/2 (RFC 8441).
+    /// A WebSocket over HTTP/2 (RFC 8441) on one side at least.
     static let extendedConnect = Flags(rawValue: 1 << 25)
   }
 
@@ -105,8 +106,9 @@ struct Stream {
   /// HTTP/2 DATA taken from the downstream (upstream) peer whose window was not given back yet.
   var downstreamDebt: Int32 = 0
   var upstreamDebt: Int32 = 0
-  /// What the Sec-WebSocket-Key was made of that an extended CONNECT sent to an HTTP/1.1 backend.
-  var upgradeSeed: UInt64 = 0
+  /// That we sent for an extended CONNECT to an HTTP/1.1 backend, or that an HTTP/1.1 client sent whose backend speaks
+  /// HTTP/2.
+  var webSocketKey = WebSocketKey()
   /// The serialised HTTP/1.1 request head, kept while a connection is being opened or a retry is possible; towards an
   /// HTTP/2 backend with the body bytes that were sent, behind it.
   var head = ByteStore()

@@ -86,7 +86,8 @@ extension Worker where Engine: ~Copyable {
       case .head: step = readRequestHead(index, rest)
       case .length: step = readRequestLength(index, rest)
       case .chunked: step = readRequestChunks(index, rest)
-      case .done, .untilClose: return used
+      case .untilClose: step = readTunnel(index, rest)
+      case .done: return used
       }
       guard isAlive(index, handle), connection[].phase == .http1 else {
         return connection[].phase == .tunnel && isAlive(index, handle) && step > 0 ? used + step : -1
@@ -194,6 +195,14 @@ extension Worker where Engine: ~Copyable {
     case .invalid(let error):
       return refuseBody(index, error)
     }
+  }
+
+  /// Behind the answer to an Upgrade that an HTTP/2 backend has agreed to.
+  private mutating func readTunnel(_ index: Int32, _ bytes: Bytes) -> Int {
+    let stream = connections[index][].stream
+    guard stream >= 0 else { return -1 }
+    forwardRequestBody(stream, bytes)
+    return bytes.count
   }
 
   /// A body that is not what RFC 9112 section 7.1 says: nothing of it is passed on any more.

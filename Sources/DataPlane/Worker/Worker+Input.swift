@@ -210,6 +210,9 @@ extension Worker where Engine: ~Copyable {
     case .http1 where connection[].stream >= 0 && connection[].incoming == .done:
       // Half-closed after a whole request: the client still wants its answer (RFC 9112 section 9.6).
       if connection[].stash.isEmpty { connection[].flags.remove(.keepAlive) }
+    case .http1 where connection[].stream >= 0 && connection[].incoming == .untilClose:
+      // Its half of a tunnel.
+      endRequest(connection[].stream, trailers: .empty)
     case .http1
     where connection[].stream < 0 && !connection[].flags.isDisjoint(with: [.replay, .waitsForRoom]):
       // Requests that came before are still to be read: see `replayStashes`.

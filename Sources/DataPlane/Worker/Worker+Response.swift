@@ -12,13 +12,7 @@ extension Worker where Engine: ~Copyable {
   @inline(__always)
   mutating func forwardResponse(_ stream: Int32, _ head: inout ResponseHead, body: Bytes) -> Int {
     let s = streams[stream]
-    if s[].rule >= 0, s[].cell >= 0 {
-      let rule = cells[s[].cell][].view.image.rule(s[].rule)
-      operate(&head.fields, rule.responseHeaders)
-      if s[].weighted >= 0 {
-        operate(&head.fields, rule.weightedBackend(Int(s[].weighted)).responseHeaders)
-      }
-    }
+    changeResponse(stream, &head)
     s[].backendDeadline = 0
     let frame = s[].flags.contains(.grpcWeb) ? beginGRPCWebAnswer(stream, &head) : .empty
     let along = sendResponseHead(stream, &head, body)
@@ -26,6 +20,16 @@ extension Worker where Engine: ~Copyable {
     // From here on nothing of the configuration is needed: a stream that lives for days pins none.
     releaseStreamCell(stream)
     return along
+  }
+
+  /// Does what the rule says about the fields of a backend's response.
+  @inline(__always)
+  mutating func changeResponse(_ stream: Int32, _ head: inout ResponseHead) {
+    let s = streams[stream]
+    guard s[].rule >= 0, s[].cell >= 0 else { return }
+    let rule = cells[s[].cell][].view.image.rule(s[].rule)
+    operate(&head.fields, rule.responseHeaders)
+    if s[].weighted >= 0 { operate(&head.fields, rule.weightedBackend(Int(s[].weighted)).responseHeaders) }
   }
 
   mutating func releaseStreamCell(_ stream: Int32) {

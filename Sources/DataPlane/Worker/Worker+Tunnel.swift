@@ -19,25 +19,10 @@ extension Worker where Engine: ~Copyable {
       return -1
     }
     let downstream = s[].downstream
-    let room = 128 * 1024
-    let place = unsafe beginWrite(downstream, room)
-    var writer = unsafe HeadWriter(place, capacity: room)
-    writer.statusLine(101, reason: head.reason)
-    writer.fields(head.fields)
-    writer.connectionUpgrade(Bytes("websocket"))
-    writer.end()
-    guard writer.isSound else {
-      counters.add(.malformedResponses)
-      cancelUpstream(stream)
-      reply(stream, status: 502, reason: "the backend's response cannot be passed on", flags: .upstreamMalformed)
-      return -1
-    }
-    endWrite(downstream, writer.count)
+    guard writeSwitch(stream, head) else { return -1 }
     counters.add(.upgrades)
     counters.add(.upgradesActive)
-    counters.addResponse(status: 101)
-    s[].status = 101
-    s[].flags.insert([.tunnelled, .responseStarted])
+    s[].flags.insert(.tunnelled)
     s[].requestDeadline = 0
     s[].backendDeadline = 0
     releaseStreamCell(stream)
@@ -51,6 +36,30 @@ extension Worker where Engine: ~Copyable {
     resumeReading(downstream)
     if connections[downstream][].flags.contains(.peerClosed) { tunnelEnded(downstream) }
     return -1
+  }
+
+  /// Tells an HTTP/1.1 client that the next bytes are its WebSocket.
+  /// - Returns: false when the head has no form in HTTP/1.1: the client was answered.
+  mutating func writeSwitch(_ stream: Int32, _ head: borrowing ResponseHead) -> Bool {
+    let s = streams[stream]
+    let room = 128 * 1024
+    let place = unsafe beginWrite(s[].downstream, room)
+    var writer = unsafe HeadWriter(place, capacity: room)
+    writer.statusLine(101, reason: head.reason)
+    writer.fields(head.fields)
+    writer.connectionUpgrade(Bytes("websocket"))
+    writer.end()
+    guard writer.isSound else {
+      counters.add(.malformedResponses)
+      cancelUpstream(stream)
+      reply(stream, status: 502, reason: "the backend's response cannot be passed on", flags: .upstreamMalformed)
+      return false
+    }
+    endWrite(s[].downstream, writer.count)
+    counters.addResponse(status: 101)
+    s[].status = 101
+    s[].flags.insert(.responseStarted)
+    return true
   }
 
   /// The other end of the tunnel that this connection is one end of; -1 when it is gone.

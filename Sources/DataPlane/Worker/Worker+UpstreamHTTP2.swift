@@ -66,9 +66,14 @@ extension Worker where Engine: ~Copyable {
     head.fields = table
     head.endStream = event.endStream
     let generation = streams[stream][].generation
-    _ = forwardResponse(stream, &head, body: .empty)
-    let isTunnel = streams[stream][].flags.contains(.extendedConnect) && head.status < 300
-    if isTunnel && streams[stream][].generation == generation { openStreamTunnel(stream) }
+    let flags = streams[stream][].flags
+    let isTunnel = flags.contains(.extendedConnect) && head.status < 300
+    if isTunnel && !flags.contains(.downstreamHTTP2) {
+      guard answerUpgrade(stream, &head) else { return }
+    } else {
+      _ = forwardResponse(stream, &head, body: .empty)
+      if isTunnel && streams[stream][].generation == generation { openStreamTunnel(stream) }
+    }
     guard event.endStream, streams[stream][].generation == generation else { return }
     upstreamFinished(stream, trailers: .empty)
   }
@@ -95,7 +100,8 @@ extension Worker where Engine: ~Copyable {
     if endTunnelHalf(stream) { return }
     // A request that is whole leaves nothing to reset on the backend's side.
     let session = connections[s[].upstream][].session
-    if s[].flags.contains(.requestEnded), let session, session.queuedBytes(s[].upstreamID) == 0 {
+    let isTunnel = s[].flags.contains(.tunnelled)
+    if s[].flags.contains(.requestEnded), let session, isTunnel || session.queuedBytes(s[].upstreamID) == 0 {
       payUpstream(stream)
       s[].upstreamID = 0
     }

@@ -4,19 +4,21 @@ import HTTPSemantics
 import SystemIO
 import Telemetry
 
-/// WebSockets of HTTP/2 clients (RFC 8441): an extended CONNECT, carried to the backend as an HTTP/1.1 Upgrade or as an
-/// extended CONNECT of our own.
+/// WebSockets with HTTP/2 on one side or both (RFC 8441): the extended CONNECT of a client, carried to the backend as
+/// an HTTP/1.1 Upgrade or as an extended CONNECT of our own, and the Upgrade of a client whose backend speaks HTTP/2.
 ///
 /// To both sides it is a request whose body and response body are the tunnel: DATA is framed by nothing on an
-/// HTTP/1.1 connection, the client's END_STREAM is its half-close, and flow control is that of any body. What the
-/// client sends before the backend has agreed waits, with its window.
+/// HTTP/1.1 connection, END_STREAM is the half-close of the other side, and flow control is that of any body. What the
+/// client sends before the backend has agreed waits: with its window, or unread.
 extension Worker where Engine: ~Copyable {
   /// What a request that wants to change protocols is to the backend. False: it was answered here.
   mutating func askUpgrade(_ stream: Int32, _ head: inout RequestHead) -> Bool {
     let s = streams[stream]
     let speaksHTTP2 = s[].flags.contains(.http2Upstream)
     guard s[].flags.contains(.downstreamHTTP2) else {
-      if head.upgrade == .webSocket && !speaksHTTP2 { s[].flags.insert(.wantsUpgrade) }
+      guard head.upgrade == .webSocket else { return true }
+      if speaksHTTP2 { return translateUpgrade(stream, &head) }
+      s[].flags.insert(.wantsUpgrade)
       return true
     }
     guard head.upgrade == .webSocket else {
@@ -35,18 +37,39 @@ extension Worker where Engine: ~Copyable {
     }
     guard !speaksHTTP2 else { return true }
     s[].flags.insert(.wantsUpgrade)
-    s[].upgradeSeed = random.next()
-    if let place = unsafe text.reserve(WebSocketHandshake.keyLength) {
-      unsafe writeKey(stream, to: place)
-      let key = unsafe Bytes(start: place, count: WebSocketHandshake.keyLength)
+    s[].webSocketKey = WebSocketKey(random.next(), random.next())
+    if let place = unsafe text.reserve(WebSocketKey.length) {
+      unsafe s[].webSocketKey.write(to: place)
+      let key = unsafe Bytes(start: place, count: WebSocketKey.length)
       add(&head.fields, .secWebSocketKey, "sec-websocket-key", key)
     }
     return true
   }
 
-  private func writeKey(_ stream: Int32, to place: UnsafeMutablePointer<UInt8>) {
-    var numbers = RandomSource(seed: streams[stream][].upgradeSeed)
-    unsafe WebSocketHandshake.writeKey(numbers.next(), numbers.next(), to: place)
+  /// An HTTP/1.1 client's Upgrade to a backend that speaks HTTP/2: an extended CONNECT, a request that goes on. The key
+  /// is ours to answer (RFC 8441 section 5). False: it was answered here.
+  private mutating func translateUpgrade(_ stream: Int32, _ head: inout RequestHead) -> Bool {
+    let s = streams[stream]
+    let index = head.fields.firstIndex(of: .secWebSocketKey)
+    guard index >= 0, let key = WebSocketKey(head.fields[index].valueBytes),
+      head.fields.firstIndex(of: .secWebSocketKey, from: index + 1) < 0
+    else {
+      counters.add(.malformedRequests)
+      reply(
+        stream, status: 400, reason: "Sec-WebSocket-Key is not 16 bytes in base64 (RFC 6455 section 4.1)",
+        flags: .malformed)
+      return false
+    }
+    s[].webSocketKey = key
+    s[].flags.insert(.extendedConnect)
+    s[].flags.remove(.requestEnded)
+    drop(head.fields, index)
+    // It is 0, which would be said of the tunnel.
+    let length = head.fields.firstIndex(of: .contentLength)
+    if length >= 0 { drop(head.fields, length) }
+    head.contentLength = -1
+    head.endStream = false
+    return true
   }
 
   /// An HTTP/1.1 backend's 1xx or 2xx to the Upgrade request of an extended CONNECT: 101 becomes 200 (RFC 8441
@@ -76,15 +99,48 @@ extension Worker where Engine: ~Copyable {
     guard index >= 0 else { return false }
     let given = fields[index].valueBytes
     drop(fields, index)
-    let length = WebSocketHandshake.keyLength
-    return unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 64) { memory in
-      // SAFETY: a key and its answer are 52 bytes.
-      let key = unsafe memory.baseAddress.unsafelyUnwrapped
-      let accept = unsafe key + length
-      unsafe writeKey(stream, to: key)
-      unsafe WebSocketHandshake.writeAccept(Bytes(start: key, count: length), to: accept)
-      return unsafe given.equals(Bytes(start: accept, count: WebSocketHandshake.acceptLength))
+    let key = streams[stream][].webSocketKey
+    return unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: WebSocketKey.acceptLength) { memory in
+      // SAFETY: an answer is of that many bytes.
+      let accept = unsafe memory.baseAddress.unsafelyUnwrapped
+      unsafe key.writeAccept(to: accept)
+      return unsafe given.equals(Bytes(start: accept, count: WebSocketKey.acceptLength))
     }
+  }
+
+  /// An HTTP/2 backend's success for the extended CONNECT that stands for an HTTP/1.1 client's Upgrade: 101, and the
+  /// client's connection is the tunnel's other end.
+  /// - Returns: false when the exchange is over.
+  mutating func answerUpgrade(_ stream: Int32, _ head: inout ResponseHead) -> Bool {
+    let s = streams[stream]
+    changeResponse(stream, &head)
+    for name in [KnownHeader.contentLength, .secWebSocketAccept] {
+      var index = head.fields.firstIndex(of: name)
+      while index >= 0 {
+        drop(head.fields, index)
+        index = head.fields.firstIndex(of: name, from: index + 1)
+      }
+    }
+    if let place = unsafe text.reserve(WebSocketKey.acceptLength) {
+      unsafe s[].webSocketKey.writeAccept(to: place)
+      let accept = unsafe Bytes(start: place, count: WebSocketKey.acceptLength)
+      add(&head.fields, .secWebSocketAccept, "sec-websocket-accept", accept)
+    }
+    guard writeSwitch(stream, head) else { return false }
+    s[].responseBody = .untilClose
+    releaseStreamCell(stream)
+    let downstream = s[].downstream
+    let connection = connections[downstream]
+    connection[].incoming = .untilClose
+    connection[].flags.remove(.keepAlive)
+    connection[].deadline = 0
+    openStreamTunnel(stream)
+    var early = connection[].stash.take()
+    if !early.isEmpty { forwardRequestBody(stream, early.bytes) }
+    early.release()
+    if !s[].flags.contains(.downstreamPaused) { resumeReading(downstream) }
+    if connection[].flags.contains(.peerClosed) { endRequest(stream, trailers: .empty) }
+    return true
   }
 
   /// The backend has agreed, and the client been told: what it has sent meanwhile goes out.
@@ -107,6 +163,8 @@ extension Worker where Engine: ~Copyable {
     if let session = connections[s[].downstream][].session {
       unsafe session.write(s[].downstreamID, Bytes.empty.start, 0, endStream: true)
       markDirty(s[].downstream)
+    } else {
+      endSending(s[].downstream)
     }
     return true
   }

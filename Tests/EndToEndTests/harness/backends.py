@@ -12,6 +12,7 @@ import h2.connection
 import h2.errors
 import h2.events
 import h2.exceptions
+import h2.settings
 
 from .server import Server
 
@@ -311,6 +312,9 @@ class H2Peer:
     def run(self):
         with self.lock:
             self.state.update_settings({})
+            if self.backend.announces_connect:
+                self.state.local_settings = h2.settings.Settings(
+                    client=False, initial_values={h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: 1})
             self.state.initiate_connection()
             self.flush()
         try:
@@ -370,5 +374,8 @@ class H2Peer:
 
 
 class H2Backend(Backend):
+    # RFC 8441: extended CONNECT.
+    announces_connect = False
+
     def serve(self, connection):
         H2Peer(self, connection).run()
