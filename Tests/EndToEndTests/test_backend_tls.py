@@ -14,6 +14,7 @@ from harness import behaviours
 from harness.backends import H1Backend
 from harness.clients import Broken
 from harness.grpc_backend import SERVICE, GRPCBackend, GRPCClient
+from harness.layer4 import BytesBackend, echo, receive_all, tcp_listener, tcp_route
 from harness.objects import forward, gateway, http_listener, http_route, service
 from harness.secure_backends import Issuer, SecureBackend, policy, server_context
 from harness.waiting import wait_until
@@ -312,5 +313,45 @@ def test_our_certificate(run_sluice, issuer):
         del edge["spec"]["tls"]
         sluice.apply(edge)
         wait_until(lambda: sluice.plain_status("web.test") == 503)
+    finally:
+        backend.close()
+
+
+def test_tcp_routes(run_sluice, issuer, stranger):
+    """Bytes in the clear go on over TLS, whole, and their end with them; the wrong backend hears none of them."""
+    sluice = run_sluice()
+
+    def serve(connection):
+        with server.wrap_socket(connection, server_side=True) as secure:
+            assert secure.selected_alpn_protocol() is None
+            echo(secure)
+
+    server = server_context(issuer.issue(f"DNS:{NAME}"))
+    backend = BytesBackend(serve, sluice.address)
+
+    def ask(bytes):
+        with socket.create_connection((sluice.address, sluice.port(81)), 20) as connection:
+            connection.settimeout(20)
+            sender = threading.Thread(target=lambda: (connection.sendall(bytes), connection.shutdown(socket.SHUT_WR)))
+            sender.start()
+            answer = receive_all(connection)
+            sender.join(20)
+            return answer
+
+    try:
+        sluice.apply(
+            gateway("edge", [http_listener(), tcp_listener()]), issuer.config_map("ca"),
+            policy("db", "db", NAME, "ca"), *service("db", [(sluice.address, backend.port)]),
+            tcp_route("db", ["db"], "tcp"))
+        sluice.wait_programmed("Gateway", "edge")
+        sluice.settle()
+        assert ask(b"hello") == b"hello"
+        assert ask(BIG) == BIG
+        sluice.apply(stranger.config_map("ca"))
+        before = sluice.admin.metric("sluice_upstream_tls_failures_total", reason="unknown_authority")
+        sluice.settle()
+        with pytest.raises(ConnectionError):
+            assert ask(b"secret") is None
+        assert sluice.admin.metric("sluice_upstream_tls_failures_total", reason="unknown_authority") > before
     finally:
         backend.close()

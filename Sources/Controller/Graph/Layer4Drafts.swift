@@ -6,23 +6,24 @@ extension RouteDrafts {
   func draft(_ route: TLSRoute, _ object: ObjectIdentity, _ builder: inout ModelBuilder) -> RouteDraft {
     RouteDraft(
       object: object, parentRefs: route.parentRefs, hostnames: route.hostnames.map(Hostname.init),
-      rules: rules(route.rules, of: object, at: RulePlaces(route.metadata, route.origin), &builder))
+      rules: rules(route.rules, .asItCame, of: object, at: RulePlaces(route.metadata, route.origin), &builder))
   }
 
   func draft(_ route: TCPRoute, _ object: ObjectIdentity, _ builder: inout ModelBuilder) -> RouteDraft {
     RouteDraft(
       object: object, parentRefs: route.parentRefs, hostnames: [],
-      rules: rules(route.rules, of: object, at: RulePlaces(route.metadata, route.origin), &builder))
+      rules: rules(route.rules, .clear, of: object, at: RulePlaces(route.metadata, route.origin), &builder))
   }
 
   func draft(_ route: UDPRoute, _ object: ObjectIdentity, _ builder: inout ModelBuilder) -> RouteDraft {
     RouteDraft(
       object: object, parentRefs: route.parentRefs, hostnames: [],
-      rules: rules(route.rules, of: object, at: RulePlaces(route.metadata, route.origin), &builder))
+      rules: rules(route.rules, .asItCame, of: object, at: RulePlaces(route.metadata, route.origin), &builder))
   }
 
   private func rules(
-    _ rules: [Layer4RouteRule], of object: ObjectIdentity, at places: RulePlaces, _ builder: inout ModelBuilder
+    _ rules: [Layer4RouteRule], _ bytes: PlainBytes, of object: ObjectIdentity, at places: RulePlaces,
+    _ builder: inout ModelBuilder
   ) -> [RuleDraft] {
     rules.enumerated().map { index, rule in
       var draft = RuleDraft(
@@ -33,7 +34,7 @@ extension RouteDrafts {
       for (number, item) in rule.backendRefs.enumerated() {
         var share = WeightedBackend(backend: nil, weight: UInt32(clamping: item.weight))
         do throws(Fault) {
-          share.backend = builder.intern(try references.plainBackend(item.backend, from: object.key))
+          share.backend = builder.intern(try references.plainBackend(item.backend, from: object.key, bytes))
         } catch {
           draft.referenceFaults.append(error.at("rules[\(index)].backendRefs[\(number)]"))
         }
@@ -45,24 +46,38 @@ extension RouteDrafts {
   }
 }
 
+/// What a connection below HTTP brings to a backend.
+enum PlainBytes {
+  /// Bytes that TLS may be put around, where a policy says so.
+  case clear
+  /// Datagrams, or TLS of the client's own; no policy changes them.
+  case asItCame
+}
+
 extension References {
   /// A backend for bytes: whatever protocol its port names is between it and the client.
-  func plainBackend(_ reference: BackendObjectReference, from route: ResourceKey) throws(Fault) -> ModelBackend {
-    try asBytes { (references) throws(Fault) in try references.backend(reference, from: route) }
+  func plainBackend(
+    _ reference: BackendObjectReference, from route: ResourceKey, _ bytes: PlainBytes
+  ) throws(Fault) -> ModelBackend {
+    try asBytes(bytes) { (references) throws(Fault) in try references.backend(reference, from: route) }
   }
 
-  func plainBackend(_ name: ServiceName, port: Int?) throws(Fault) -> ModelBackend {
-    try asBytes { (references) throws(Fault) in try references.backend(name, port: port) }
+  func plainBackend(_ name: ServiceName, port: Int?, _ bytes: PlainBytes) throws(Fault) -> ModelBackend {
+    try asBytes(bytes) { (references) throws(Fault) in try references.backend(name, port: port) }
   }
 
-  private func asBytes(_ find: (References) throws(Fault) -> ModelBackend) throws(Fault) -> ModelBackend {
+  private func asBytes(
+    _ bytes: PlainBytes, _ find: (References) throws(Fault) -> ModelBackend
+  ) throws(Fault) -> ModelBackend {
     var references = self
     references.ignoresProtocols = true
+    references.ignoresTLS = bytes == .asItCame
+    // There are no requests.
+    references.requestHost = nil
     var backend = try find(references)
-    // Not the one that requests go to by a protocol of their own, or over TLS of ours.
-    backend.id += "/tcp"
+    // Not the one that requests go to by a protocol of their own.
+    backend.id += backend.tls == nil ? "/tcp" : "/tls"
     backend.proto = .automatic
-    backend.tls = nil
     return backend
   }
 }

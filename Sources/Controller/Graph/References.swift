@@ -14,6 +14,8 @@ struct References {
   private let grants: [String: [ReferenceGrant]]
   /// What the ports of Services say about their protocol is nothing to us.
   var ignoresProtocols = false
+  /// What is said of TLS with Services neither: what passes goes on as it came.
+  var ignoresTLS = false
 
   init(store: ResourceStore, options: ControllerOptions) {
     self.store = store
@@ -52,8 +54,7 @@ struct References {
 
   /// The backend behind one port of a Service. Without a port it must have only one.
   func backend(_ name: ServiceName, port: Int?) throws(Fault) -> ModelBackend {
-    // What goes on as it came is not encrypted once more.
-    let tls = ignoresProtocols ? nil : try security(of: name, port: port)
+    let tls = ignoresTLS ? nil : try security(of: name, port: port)
     var backend = try place(of: name, port: port, isSecure: tls != nil)
     backend.tls = tls?.source
     backend.id += tls?.variant ?? ""

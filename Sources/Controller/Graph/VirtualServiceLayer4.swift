@@ -33,7 +33,9 @@ extension VirtualServiceRules {
       var share = WeightedBackend(backend: nil, weight: UInt32(clamping: weight))
       do throws(Fault) {
         let service = try serviceName(of: target.destination)
-        share.backend = builder.intern(try references.plainBackend(service, port: target.destination.port))
+        // Istio's `tls` is for what passes through.
+        let bytes: PlainBytes = isTLS ? .asItCame : .clear
+        share.backend = builder.intern(try references.plainBackend(service, port: target.destination.port, bytes))
       } catch {
         draft.referenceFaults.append(error.at("\(place).route[\(number)].destination"))
       }

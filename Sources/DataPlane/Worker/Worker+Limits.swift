@@ -4,7 +4,8 @@ import SystemIO
 import TLS
 import Telemetry
 
-/// Limits that act on a peer, a client or an endpoint: counted, and said in the log. Who may come in, and who has to go when memory is short.
+/// Limits that act on a peer, a client or an endpoint: counted, and said in the log. Who may come in, and who has to go
+/// when memory is short.
 extension Worker where Engine: ~Copyable {
   /// A limit acted on this connection.
   @inline(never)

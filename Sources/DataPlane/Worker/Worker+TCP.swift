@@ -56,7 +56,8 @@ extension Worker where Engine: ~Copyable {
     openFirstUpstream(stream)
   }
 
-  /// Below HTTP: picks one of the rule's backends by weight. The stream gets both, and what the access log says of them.
+  /// Below HTTP: picks one of the rule's backends by weight. The stream gets both, and what the access log says of
+  /// them.
   /// - Returns: false when there is none; it is counted.
   mutating func pickBackend(_ stream: Int32, rule index: Int32) -> Bool {
     let s = streams[stream]

@@ -18,7 +18,8 @@ extension Worker where Engine: ~Copyable {
       giveUp(stream, status: 503, reason: "the backend's TLS settings cannot be used", flags: .upstreamTLS)
       return nil
     }
-    let alpn: ALPN = s[].flags.contains(.http2Upstream) ? .h2 : .http1
+    let alpn: ALPN =
+      s[].flags.contains(.layer4) ? .none : s[].flags.contains(.http2Upstream) ? .h2 : .http1
     guard let tls = TLSConnection.connect(client, serverName: serverName, alpn: alpn) else {
       counters.add(.upstreamTLSOther)
       giveUp(stream, status: 503, reason: "no memory for TLS with the backend", flags: .upstreamTLS)
