@@ -11,7 +11,7 @@ from harness import behaviours
 from harness.backends import H1Backend
 from harness.certificates import Authority, Certificate
 from harness.clients import H1Client
-from harness.layer4 import BytesBackend, istio_gateway, istio_route, over_tls, receive_all, receive_until, say
+from harness.layer4 import BytesBackend, istio_gateway, istio_route, over_tls, receive_all, receive_until, say, server_side
 from harness.objects import ISTIO, gateway, http_listener, meta, service, virtual_service
 from harness.process import SluiceProcess
 
@@ -47,7 +47,7 @@ class Istio:
         self.web = H1Backend(behaviours.respond, address)
         self.backends = {word: BytesBackend(say(word), address) for word in ("a", "b", "c")}
         for word in ("one", "two", "rest"):
-            self.backends[word] = BytesBackend(over_tls(self.theirs, say(word)), address)
+            self.backends[word] = BytesBackend(over_tls(server_side(self.theirs), say(word)), address)
         self.sluice.apply(
             self.servers.secret("ours", self.certificate, {"ca.crt": self.clients.chain.encode()}), GATEWAY,
             gateway("edge", [http_listener()]),

@@ -8,7 +8,7 @@ import pytest
 from harness.backends import H1Backend
 from harness.certificates import Certificate
 from harness.clients import H1Client
-from harness.layer4 import BytesBackend, over_tls, tls_listener, tls_route
+from harness.layer4 import BytesBackend, over_tls, server_side, tls_listener, tls_route
 from harness.objects import forward, gateway, http_listener, http_route, https_listener, service
 from harness.process import SluiceProcess
 from harness.waiting import wait_until
@@ -20,7 +20,7 @@ class Passthrough:
         address = self.sluice.address
         self.theirs, self.ours = Certificate(["*.pass.test"]), Certificate(["ours.pass.test"])
         self.web = H1Backend(lambda exchange: exchange.respond(200, [], b"terminated"), address)
-        self.backend = BytesBackend(over_tls(self.theirs, self.serve), address)
+        self.backend = BytesBackend(over_tls(server_side(self.theirs), self.serve), address)
         self.sluice.apply(
             self.ours.secret("ours"),
             gateway("edge", [

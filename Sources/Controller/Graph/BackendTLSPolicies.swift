@@ -128,6 +128,8 @@ extension BackendTLSPolicyNode {
       switch store[route]?.resource {
       case .httpRoute(let value)?: value.rules.flatMap { $0.backendRefs.map(\.backend) }
       case .grpcRoute(let value)?: value.rules.flatMap { $0.backendRefs.map(\.backend) }
+      case .tlsRoute(let value)?: value.rules.flatMap { $0.backendRefs.map(\.backend) }
+      case .tcpRoute(let value)?: value.rules.flatMap { $0.backendRefs.map(\.backend) }
       default: []
       }
     return backends.contains {

@@ -8,7 +8,7 @@ struct DestinationRuleNode: Sendable {
   var notices: [Notice] = []
 }
 
-/// DestinationRules → settings of backends. Of two rules of one namespace for the same host the older one is in force.
+/// DestinationRules → settings of backends. Of two rules of one namespace for the same host the older is in force.
 struct DestinationRuleStage {
   var references: References
 

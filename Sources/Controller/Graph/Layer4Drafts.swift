@@ -6,7 +6,9 @@ extension RouteDrafts {
   func draft(_ route: TLSRoute, _ object: ObjectIdentity, _ builder: inout ModelBuilder) -> RouteDraft {
     RouteDraft(
       object: object, parentRefs: route.parentRefs, hostnames: route.hostnames.map(Hostname.init),
-      rules: rules(route.rules, .asItCame, of: object, at: RulePlaces(route.metadata, route.origin), &builder))
+      rules: rules(
+        route.rules, .asItCame, mayBeDecrypted: true, of: object, at: RulePlaces(route.metadata, route.origin),
+        &builder))
   }
 
   func draft(_ route: TCPRoute, _ object: ObjectIdentity, _ builder: inout ModelBuilder) -> RouteDraft {
@@ -22,27 +24,41 @@ extension RouteDrafts {
   }
 
   private func rules(
-    _ rules: [Layer4RouteRule], _ bytes: PlainBytes, of object: ObjectIdentity, at places: RulePlaces,
-    _ builder: inout ModelBuilder
+    _ rules: [Layer4RouteRule], _ bytes: PlainBytes, mayBeDecrypted: Bool = false, of object: ObjectIdentity,
+    at places: RulePlaces, _ builder: inout ModelBuilder
   ) -> [RuleDraft] {
     rules.enumerated().map { index, rule in
       var draft = RuleDraft(
         source: RuleSource(
           provenance: "\(object.key) rule \(index)\(places.text(index, rule.position))", action: .forward([])),
         matches: [MatchDraft(weights: [], entry: EntrySource(rule: 0))])
-      var shares: [WeightedBackend] = []
-      for (number, item) in rule.backendRefs.enumerated() {
-        var share = WeightedBackend(backend: nil, weight: UInt32(clamping: item.weight))
-        do throws(Fault) {
-          share.backend = builder.intern(try references.plainBackend(item.backend, from: object.key, bytes))
-        } catch {
-          draft.referenceFaults.append(error.at("rules[\(index)].backendRefs[\(number)]"))
-        }
-        shares.append(share)
+      draft.source.action = .forward(shares(rule, bytes, of: object, index, &draft.referenceFaults, &builder))
+      if mayBeDecrypted {
+        var decrypted = draft.source
+        var faults: [Fault] = []
+        decrypted.action = .forward(shares(rule, .clear, of: object, index, &faults, &builder))
+        if decrypted.action != draft.source.action { draft.decrypted = decrypted }
+        draft.decryptedFaults = faults.filter { !draft.referenceFaults.contains($0) }
       }
-      draft.source.action = .forward(shares)
       return draft
     }
+  }
+
+  private func shares(
+    _ rule: Layer4RouteRule, _ bytes: PlainBytes, of object: ObjectIdentity, _ index: Int, _ faults: inout [Fault],
+    _ builder: inout ModelBuilder
+  ) -> [WeightedBackend] {
+    var shares: [WeightedBackend] = []
+    for (number, item) in rule.backendRefs.enumerated() {
+      var share = WeightedBackend(backend: nil, weight: UInt32(clamping: item.weight))
+      do throws(Fault) {
+        share.backend = builder.intern(try references.plainBackend(item.backend, from: object.key, bytes))
+      } catch {
+        faults.append(error.at("rules[\(index)].backendRefs[\(number)]"))
+      }
+      shares.append(share)
+    }
+    return shares
   }
 }
 

@@ -23,6 +23,14 @@ struct RouteAttachment {
     }
   }
 
+  /// What one route serves on one slot.
+  private struct SlotHosts {
+    /// Pattern → the most specific of the route's own hostnames behind it.
+    var hosts: [Hostname: Hostname]
+    /// TLS ends there, and bytes are served.
+    var isDecrypted: Bool
+  }
+
   init(references: References, gateways: [GatewayNode]) {
     self.references = references
     self.gateways = gateways
@@ -46,9 +54,11 @@ struct RouteAttachment {
         let notices = show(route.parentRefs, identity, &drafts)
         attach(drafts.draft(route, identity, &builder), of: object, adding: notices, &memory, &builder)
       case .tlsRoute(let route) where concernsUs(route.parentRefs, identity):
-        attach(drafts.draft(route, identity, &builder), of: object, &memory, &builder)
+        let notices = show(route.parentRefs, identity, &drafts)
+        attach(drafts.draft(route, identity, &builder), of: object, adding: notices, &memory, &builder)
       case .tcpRoute(let route) where concernsUs(route.parentRefs, identity):
-        attach(drafts.draft(route, identity, &builder), of: object, &memory, &builder)
+        let notices = show(route.parentRefs, identity, &drafts)
+        attach(drafts.draft(route, identity, &builder), of: object, adding: notices, &memory, &builder)
       case .udpRoute(let route) where concernsUs(route.parentRefs, identity):
         attach(drafts.draft(route, identity, &builder), of: object, &memory, &builder)
       case .httpRoute, .grpcRoute, .tlsRoute, .tcpRoute, .udpRoute:
@@ -116,13 +126,15 @@ struct RouteAttachment {
   ) {
     var draft = draft
     for index in draft.rules.indices { draft.rules[index].prove(memory: &memory, place: "rules[\(index)]") }
-    var slots: [ListenerSlot: [Hostname: Hostname]] = [:]
+    var slots: [ListenerSlot: SlotHosts] = [:]
     var parents: [RouteParentNode] = []
     let broken = draft.rules.flatMap(\.faults)
     let isWhollyBroken = !broken.isEmpty && draft.rules.allSatisfy { !$0.faults.isEmpty }
-    let resolved = Verdict.resolved.with(faults: draft.rules.flatMap(\.referenceFaults))
     for reference in draft.parentRefs where isOurs(reference, draft.object) {
       var accepted = accept(draft, reference, &slots)
+      let isDecrypted = slots.values.contains(where: \.isDecrypted)
+      let resolved = Verdict.resolved.with(
+        faults: draft.rules.flatMap { $0.referenceFaults + (isDecrypted ? $0.decryptedFaults : []) })
       if accepted.holds && isWhollyBroken { accepted = Verdict.accepted.with(faults: broken) }
       parents.append(
         RouteParentNode(
@@ -140,13 +152,15 @@ struct RouteAttachment {
 
   /// Puts the entries of an attached route into the listeners.
   private mutating func serve(
-    _ draft: RouteDraft, _ slots: [ListenerSlot: [Hostname: Hostname]], _ builder: inout ModelBuilder
+    _ draft: RouteDraft, _ slots: [ListenerSlot: SlotHosts], _ builder: inout ModelBuilder
   ) {
     if slots.isEmpty { return }
+    var decrypted: [Int: Int] = [:]
     var ranked: [RankedEntry] = []
     ranked.reserveCapacity(draft.rules.count)
     for (ruleIndex, rule) in draft.rules.enumerated() where !rule.matches.isEmpty {
       let number = builder.add(rule.source)
+      if let source = rule.decrypted { decrypted[number] = builder.add(source) }
       for (matchIndex, match) in rule.matches.enumerated() {
         var entry = match.entry
         entry.rule = number
@@ -158,11 +172,12 @@ struct RouteAttachment {
             entry: entry))
       }
     }
-    for (slot, hosts) in slots {
-      for (pattern, own) in hosts {
+    for (slot, attached) in slots {
+      for (pattern, own) in attached.hosts {
         served[slot, default: SlotRoutes()].entries[pattern, default: []] += ranked.map { entry in
           var entry = entry
           entry.rank.hostname = own
+          if attached.isDecrypted { entry.entry.rule = decrypted[entry.entry.rule] ?? entry.entry.rule }
           return entry
         }
       }
@@ -171,7 +186,7 @@ struct RouteAttachment {
 
   /// Tries every listener that the reference names.
   private mutating func accept(
-    _ draft: RouteDraft, _ reference: ParentReference, _ slots: inout [ListenerSlot: [Hostname: Hostname]]
+    _ draft: RouteDraft, _ reference: ParentReference, _ slots: inout [ListenerSlot: SlotHosts]
   ) -> Verdict {
     guard let key = gatewayKey(reference, draft.object) else {
       return .no("UnsupportedValue", "a parent of kind \(reference.kind) is not supported; a Gateway is")
@@ -191,7 +206,7 @@ struct RouteAttachment {
         let (slot, hosts) = try attachment(draft, to: listener, of: gateways[index])
         gateways[index].listeners[position].attachedRoutes += 1
         attached = true
-        slots[slot] = hosts
+        slots[slot] = SlotHosts(hosts: hosts, isDecrypted: slot.kind == .https && listener.proto == .tcp)
         note(draft, Array(hosts.keys), on: slot, gateways[index].object.seniority)
       } catch {
         refusals.append(Fault(error.reason, "listener \(listener.name): \(error.message)"))

@@ -19,6 +19,11 @@ struct RuleDraft {
   var faults: [Fault] = []
   /// References that do not resolve; their share of the requests gets 500.
   var referenceFaults: [Fault] = []
+  /// The same rule where TLS has ended here, when that makes a difference: what was in it may have to be encrypted
+  /// anew.
+  var decrypted: RuleSource?
+  /// References that do not resolve only there.
+  var decryptedFaults: [Fault] = []
 }
 
 struct MatchDraft {

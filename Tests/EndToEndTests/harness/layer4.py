@@ -78,14 +78,18 @@ def say(word):
     return serve
 
 
-def over_tls(certificate, serve):
-    """The same behind a handshake with this certificate."""
+def server_side(certificate):
+    """The context of a server with a Certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
         file.write(certificate.key + certificate.chain)
         file.flush()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file.name)
+    return context
 
+
+def over_tls(context, serve):
+    """The same behind a handshake."""
     def handshake_first(connection):
         with context.wrap_socket(connection, server_side=True) as secure:
             serve(secure)
