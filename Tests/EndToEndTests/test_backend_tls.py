@@ -332,11 +332,22 @@ def test_tcp_routes(run_sluice, issuer, stranger):
     def ask(bytes):
         with socket.create_connection((sluice.address, sluice.port(81)), 20) as connection:
             connection.settimeout(20)
-            sender = threading.Thread(target=lambda: (connection.sendall(bytes), connection.shutdown(socket.SHUT_WR)))
+
+            def send():
+                try:
+                    connection.sendall(bytes)
+                    connection.shutdown(socket.SHUT_WR)
+                except OSError:
+                    pass
+
+            sender = threading.Thread(target=send)
             sender.start()
-            answer = receive_all(connection)
-            sender.join(20)
-            return answer
+            try:
+                return receive_all(connection)
+            except ConnectionError:
+                return None
+            finally:
+                sender.join(20)
 
     try:
         sluice.apply(
@@ -350,8 +361,8 @@ def test_tcp_routes(run_sluice, issuer, stranger):
         sluice.apply(stranger.config_map("ca"))
         before = sluice.admin.metric("sluice_upstream_tls_failures_total", reason="unknown_authority")
         sluice.settle()
-        with pytest.raises(ConnectionError):
-            assert ask(b"secret") is None
+        # A reset, or an end where the bytes were read before it.
+        assert not ask(b"secret")
         assert sluice.admin.metric("sluice_upstream_tls_failures_total", reason="unknown_authority") > before
     finally:
         backend.close()
