@@ -12,11 +12,12 @@ from websockets.sync.server import serve
 
 from harness import behaviours
 from harness.backends import H1Backend
+from harness.certificates import Authority
 from harness.clients import Broken
 from harness.grpc_backend import SERVICE, GRPCBackend, GRPCClient
 from harness.layer4 import BytesBackend, echo, receive_all, tcp_listener, tcp_route
 from harness.objects import forward, gateway, http_listener, http_route, service
-from harness.secure_backends import Issuer, SecureBackend, policy, server_context
+from harness.secure_backends import SecureBackend, policy, server_context
 from harness.waiting import wait_until
 
 BIG = behaviours.pattern(10 << 20)
@@ -46,12 +47,12 @@ def open_ended(exchange):
 
 @pytest.fixture(scope="module")
 def issuer():
-    return Issuer("backends")
+    return Authority("backends")
 
 
 @pytest.fixture(scope="module")
 def stranger():
-    return Issuer("stranger")
+    return Authority("stranger")
 
 
 @pytest.fixture
@@ -62,11 +63,11 @@ def secure(edge, route, host, issuer):
 
     def start(certificate=None, authority=issuer, hostname=NAME, backend=None, protocol=None, kind=None, **options):
         made = backend or SecureBackend(
-            handle, server_context(certificate or issuer.issue(f"DNS:{NAME}"), **options.pop("server", {})),
+            handle, server_context(certificate or issuer.issue(NAME), **options.pop("server", {})),
             edge.address)
         started.append(made)
         extra = [
-            authority.config_map(f"{name}-ca"), policy(name, name, hostname, f"{name}-ca", **options),
+            authority.bundle(f"{name}-ca"), policy(name, name, hostname, f"{name}-ca", **options),
             *service(name, [(edge.address, made.port)], app_protocol=protocol)]
         if len(started) == 1:
             route([forward(name)], extra=extra, **({"kind": kind} if kind else {}))
@@ -108,15 +109,15 @@ def test_version_1_2(edge, host, secure):
 def test_the_wrong_backends(edge, host, secure, issuer, stranger, request):
     """Each is 503, says what is wrong, is counted, and sees no request."""
     wrong = [
-        (stranger.issue(f"DNS:{NAME}"), {}, "unknown_authority", "unknown authority"),
-        (issuer.issue("DNS:other.test"), {}, "wrong_name", "another name"),
-        (issuer.issue("DNS:a.b.test"), {"hostname": "b.test"}, "wrong_name", "another name"),
-        (issuer.issue(f"DNS:{NAME}", days=-1), {}, "expired", "expired"),
-        (issuer.issue("DNS:ignored.test", "URI:spiffe://a/b"), {"alternatives": [("URI", "spiffe://a/c")]},
+        (stranger.issue(NAME), {}, "unknown_authority", "unknown authority"),
+        (issuer.issue("other.test"), {}, "wrong_name", "another name"),
+        (issuer.issue("a.b.test"), {"hostname": "b.test"}, "wrong_name", "another name"),
+        (issuer.issue(NAME, days=-1), {}, "expired", "expired"),
+        (issuer.issue(NAME, ["DNS:ignored.test", "URI:spiffe://a/b"]), {"alternatives": [("URI", "spiffe://a/c")]},
          "wrong_name", "another name"),
-        (issuer.issue(f"DNS:{NAME}"), {"server": {"newest": ssl.TLSVersion.TLSv1_1}}, "nothing_in_common",
+        (issuer.issue(NAME), {"server": {"newest": ssl.TLSVersion.TLSv1_1}}, "nothing_in_common",
          "no protocol"),
-        (issuer.issue(f"DNS:{NAME}"), {"server": {"clients": stranger}}, "refused_ours", "refused our certificate"),
+        (issuer.issue(NAME), {"server": {"clients": stranger}}, "refused_ours", "refused our certificate"),
     ]
     for certificate, options, reason, text in wrong:
         before = failures(edge, reason)
@@ -135,7 +136,7 @@ def test_the_wrong_backends(edge, host, secure, issuer, stranger, request):
 ], ids=["dns", "uri"])
 def test_subject_alternative_names(edge, host, secure, issuer, names, alternatives):
     """They stand for the hostname, which only asks then."""
-    backend = secure(issuer.issue(*names), hostname="asked.test", alternatives=alternatives)
+    backend = secure(issuer.issue("common.test", names), hostname="asked.test", alternatives=alternatives)
     assert get(edge, host).status == 200
     assert backend.handshakes[0]["name"] == "asked.test"
 
@@ -189,7 +190,7 @@ def test_a_changed_policy_makes_new_connections(edge, host, secure, stranger):
     backend = secure()
     name = host.split(".")[0]
     assert get(edge, host).status == 200
-    edge.sluice.apply(stranger.config_map(f"{name}-ca"))
+    edge.sluice.apply(stranger.bundle(f"{name}-ca"))
     wait_until(lambda: get(edge, host).status == 503)
     assert len(backend.handshakes) >= 1
 
@@ -197,7 +198,7 @@ def test_a_changed_policy_makes_new_connections(edge, host, secure, stranger):
 def test_endpoints_change(edge, host, secure, issuer):
     first = secure()
     name = host.split(".")[0]
-    second = SecureBackend(handle, server_context(issuer.issue(f"DNS:{NAME}")), edge.address)
+    second = SecureBackend(handle, server_context(issuer.issue(NAME)), edge.address)
     try:
         assert get(edge, host).status == 200
         edge.sluice.apply(*service(name, [(edge.address, second.port)]))
@@ -214,7 +215,7 @@ def test_websocket(edge, host, secure, issuer):
         for message in connection:
             connection.send(message)
 
-    context = server_context(issuer.issue(f"DNS:{NAME}"))
+    context = server_context(issuer.issue(NAME))
     server = serve(echo, edge.address, 0, ssl=context, max_size=None)
     server.port = server.socket.getsockname()[1]
     server.close = server.shutdown
@@ -229,7 +230,7 @@ def test_websocket(edge, host, secure, issuer):
 
 @pytest.fixture
 def secure_grpc(edge, issuer):
-    backend = GRPCBackend(edge.address, certificate=issuer.issue(f"DNS:{NAME}"))
+    backend = GRPCBackend(edge.address, certificate=issuer.issue(NAME))
     yield backend
     backend.close()
 
@@ -297,15 +298,15 @@ def test_https_without_a_policy(edge, host, route):
 
 def test_our_certificate(run_sluice, issuer):
     """`spec.tls.backend.clientCertificateRef` of the Gateway is what a backend that asks is shown."""
-    clients = Issuer("clients")
+    clients = Authority("clients")
     sluice = run_sluice()
     backend = SecureBackend(
-        handle, server_context(issuer.issue(f"DNS:{NAME}"), clients=clients), sluice.address)
+        handle, server_context(issuer.issue(NAME), clients=clients), sluice.address)
     edge = gateway("edge", [http_listener()])
     edge["spec"]["tls"] = {"backend": {"clientCertificateRef": {"name": "client"}}}
     try:
         sluice.apply(
-            clients.secret("client", clients.issue("DNS:sluice.test")), edge, issuer.config_map("ca"),
+            clients.secret("client", clients.issue("sluice.test")), edge, issuer.bundle("ca"),
             policy("web", "web", NAME, "ca"), *service("web", [(sluice.address, backend.port)]),
             http_route("web", ["web.test"], [forward("web")]))
         sluice.wait_programmed("Gateway", "edge")
@@ -326,7 +327,7 @@ def test_tcp_routes(run_sluice, issuer, stranger):
             assert secure.selected_alpn_protocol() is None
             echo(secure)
 
-    server = server_context(issuer.issue(f"DNS:{NAME}"))
+    server = server_context(issuer.issue(NAME))
     backend = BytesBackend(serve, sluice.address)
 
     def ask(bytes):
@@ -351,14 +352,14 @@ def test_tcp_routes(run_sluice, issuer, stranger):
 
     try:
         sluice.apply(
-            gateway("edge", [http_listener(), tcp_listener()]), issuer.config_map("ca"),
+            gateway("edge", [http_listener(), tcp_listener()]), issuer.bundle("ca"),
             policy("db", "db", NAME, "ca"), *service("db", [(sluice.address, backend.port)]),
             tcp_route("db", ["db"], "tcp"))
         sluice.wait_programmed("Gateway", "edge")
         sluice.settle()
         assert ask(b"hello") == b"hello"
         assert ask(BIG) == BIG
-        sluice.apply(stranger.config_map("ca"))
+        sluice.apply(stranger.bundle("ca"))
         before = sluice.admin.metric("sluice_upstream_tls_failures_total", reason="unknown_authority")
         sluice.settle()
         # A reset, or an end where the bytes were read before it.

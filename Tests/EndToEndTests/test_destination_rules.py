@@ -6,8 +6,9 @@ import pytest
 
 from harness import behaviours
 from harness.backends import H1Backend
+from harness.certificates import Authority
 from harness.objects import service, virtual_service
-from harness.secure_backends import Issuer, SecureBackend, destination_rule, server_context
+from harness.secure_backends import SecureBackend, destination_rule, server_context
 from harness.waiting import wait_until
 
 HOST = "shop.test"
@@ -15,7 +16,7 @@ HOST = "shop.test"
 
 @pytest.fixture(scope="module")
 def issuer():
-    return Issuer("backends")
+    return Authority("backends")
 
 
 @pytest.fixture
@@ -44,16 +45,17 @@ def istio(run_sluice):
 
 def secure(sluice, issuer, *names, clients=None):
     return SecureBackend(
-        behaviours.respond, server_context(issuer.issue(*names), clients=clients), sluice.address)
+        behaviours.respond, server_context(issuer.issue("common.test", names), clients=clients), sluice.address)
 
 
-def credential(name, issuer, certificate=None):
-    secret = {
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "default"},
-        "data": {"ca.crt": base64.b64encode(issuer.pem.encode()).decode()}}
+def credential(name, issuer, holder=None, certificate=None):
+    """The Secret of a `credentialName`: whom to trust and, as `holder` issued it, what to show."""
+    roots = {"ca.crt": issuer.chain.encode()}
     if certificate:
-        secret["data"] |= Issuer.secret(name, certificate)["data"]
-    return secret
+        return holder.secret(name, certificate, roots)
+    return {
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "default"},
+        "data": {key: base64.b64encode(value).decode() for key, value in roots.items()}}
 
 
 def conditions(sluice, kind="DestinationRule"):
@@ -83,20 +85,20 @@ def test_the_name_is_the_host_of_the_requests(istio, issuer):
 
 
 def test_mutual(istio, issuer):
-    clients = Issuer("clients")
+    clients = Authority("clients")
     backend = secure(istio.sluice, issuer, "DNS:web.internal", "URI:spiffe://a/b", clients=clients)
     tls = {"mode": "MUTUAL", "credentialName": "mine", "sni": "web.internal", "subjectAltNames": ["spiffe://a/b"]}
-    sluice = istio(backend, tls, credential("mine", issuer, clients.issue("DNS:ingress")))
+    sluice = istio(backend, tls, credential("mine", issuer, clients, clients.issue("ingress.test")))
     wait_until(lambda: sluice.plain_status(HOST) == 200)
-    stranger = Issuer("stranger")
-    sluice.apply(credential("mine", issuer, stranger.issue("DNS:ingress")))
+    stranger = Authority("stranger")
+    sluice.apply(credential("mine", issuer, stranger, stranger.issue("ingress.test")))
     wait_until(lambda: sluice.plain_status(HOST) == 503)
 
 
 def test_disable_and_skip(istio, issuer):
     sluice = istio(H1Backend(behaviours.respond, istio.sluice.address), {"mode": "DISABLE"})
     wait_until(lambda: sluice.plain_status(HOST) == 200)
-    backend = secure(sluice, Issuer("anybody"), "DNS:whoever")
+    backend = secure(sluice, Authority("anybody"), "DNS:whoever")
     try:
         sluice.apply(
             *service("web", [(sluice.address, backend.port)]),

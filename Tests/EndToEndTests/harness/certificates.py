@@ -42,7 +42,8 @@ class Authority:
         self._openssl(
             "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "ca.key",
             "-out", "ca.crt", "-days", "30", "-subj", f"/CN={name}")
-        self.chain = (self.path / "ca.crt").read_text()
+        self.file = self.path / "ca.crt"
+        self.chain = self.file.read_text()
 
     def _openssl(self, *arguments):
         subprocess.run(

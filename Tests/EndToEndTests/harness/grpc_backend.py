@@ -12,7 +12,7 @@ UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_le
 
 class GRPCBackend:
     def __init__(self, address, port=0, certificate=None):
-        """`certificate`: paths of a certificate and its key; without, in the clear."""
+        """`certificate`: a file with its key; without, in the clear."""
         self.notes = queue.Queue()
         self.server = grpc.server(
             futures.ThreadPoolExecutor(max_workers=64), options=[*UNLIMITED, ("grpc.so_reuseport", 0)])
@@ -31,8 +31,8 @@ class GRPCBackend:
             grpc.method_handlers_generic_handler(SERVICE, methods),
             grpc.method_handlers_generic_handler("other.Service", {"Echo": methods["Echo"]})))
         if certificate:
-            chain, key = (path.read_bytes() for path in certificate)
-            self.port = self.server.add_secure_port(f"{address}:{port}", grpc.ssl_server_credentials([(key, chain)]))
+            pem = certificate.read_bytes()
+            self.port = self.server.add_secure_port(f"{address}:{port}", grpc.ssl_server_credentials([(pem, pem)]))
         else:
             self.port = self.server.add_insecure_port(f"{address}:{port}")
         self.address = address
