@@ -112,6 +112,25 @@ struct HTTP1EdgeTests {
     #expect(all.hasSuffix("ok") && client.hasEnded)
   }
 
+  @Test func idleConnectionsOfAListenerThatGoesEnd() throws {
+    let backend = try TestBackend()
+    let fleet = try TestFleet(.forwarding(to: backend.port))
+    let silent = try fleet.connect()
+    let idle = try fleet.connect()
+    idle.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    let server = try backend.accept()
+    _ = server.receive(until: "\r\n\r\n")
+    server.send("HTTP/1.1 204 No Content\r\n\r\n")
+    #expect(idle.receive(until: "\r\n\r\n").hasPrefix("HTTP/1.1 204 "))
+    let session = try HTTP2Peer(fleet.connect(), server: false)
+    var other = TableSource.forwarding(to: backend.port, revision: 2)
+    other.sockets[0].port = 81
+    try fleet.publish(other)
+    #expect(silent.receiveAll().isEmpty && silent.hasEnded)
+    #expect(idle.receiveAll().isEmpty && idle.hasEnded)
+    #expect(session.waitForEnd() && session.wentAway)
+  }
+
   @Test func requestsBehindAnUpgradeGoIntoTheTunnel() throws {
     let backend = try TestBackend()
     let fleet = try TestFleet(.forwarding(to: backend.port))

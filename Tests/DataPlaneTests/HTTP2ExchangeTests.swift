@@ -64,6 +64,50 @@ struct HTTP2ExchangeTests {
     expectBalance(fleet)
   }
 
+  /// They wait for its SETTINGS, because what is refused with a long body cannot be sent again.
+  @Test func aBackendThatTakesOneRequestAtATimeIsAskedForNoMore() throws {
+    let backend = try TestBackend()
+    let fleet = try TestFleet(table(backend.port))
+    let client = try client(fleet)
+    let body = [UInt8](repeating: 65, count: 10_000)
+    let ids = (0..<3).map { client.request("POST", "/\($0)", end: false) }
+    for id in ids { client.write(id, body, end: true) }
+    var limits = HTTP2Limits()
+    limits.maxConcurrentStreams = 1
+    var servers: [HTTP2Peer] = []
+    for number in 0..<3 {
+      let server = try HTTP2Peer(backend.accept(), server: true, limits: limits)
+      let got = try server.nextHead()
+      #expect(server.messages[got]?.path == "/\(number)")
+      #expect(server.wait { $0.messages[got]?.isEnded == true })
+      #expect(server.messages[got]?.body == body)
+      servers.append(server)
+    }
+    for server in servers { server.respond(server.order[0], 204, end: true) }
+    #expect(client.wait { peer in ids.allSatisfy { peer.messages[$0]?.code == 0 } })
+    #expect(ids.allSatisfy { client.messages[$0]?.status == 204 })
+    #expect(servers.allSatisfy { $0.order.count == 1 })
+    expectBalance(fleet)
+  }
+
+  /// What has waited for SETTINGS that never came was not sent: it goes to the next connection, whatever its method.
+  @Test func requestsThatWaitForSettingsOutliveTheConnection() throws {
+    let backend = try TestBackend()
+    let fleet = try TestFleet(table(backend.port))
+    let client = try client(fleet)
+    let ids = (0..<3).map { client.request("POST", "/\($0)", [("content-length", "0")]) }
+    var silent: TestConnection? = try backend.accept()
+    #expect(silent?.receiveSome().isEmpty == false)
+    while fleet.fleet.counters[0].value(.upstreamRequestsActive) < 3 { usleep(500) }
+    silent = nil
+    let server = try HTTP2Peer(backend.accept(), server: true)
+    #expect(server.wait { $0.order.count == 2 })
+    for got in server.order { server.respond(got, 204, end: true) }
+    #expect(client.wait { peer in ids.allSatisfy { peer.messages[$0]?.isEnded == true } })
+    #expect(ids.map { client.messages[$0]?.status } == [502, 204, 204])
+    expectBalance(fleet)
+  }
+
   @Test func aConnectionThatFailsToOpenAnswersAllThatWait() throws {
     let fleet = try TestFleet(table(1))
     let client = try client(fleet)

@@ -32,9 +32,9 @@ final class HTTP2Peer {
   /// Gives window back for data at once.
   var consumes = true
 
-  init(_ connection: TestConnection, server: Bool) throws {
+  init(_ connection: TestConnection, server: Bool, limits: HTTP2Limits = HTTP2Limits()) throws {
     self.connection = connection
-    inbox = try #require(HTTP2Inbox.make())
+    inbox = try #require(HTTP2Inbox.make(server: limits))
     session = try #require(server ? HTTP2Session.server(inbox) : HTTP2Session.client(inbox))
     flush()
   }
@@ -63,8 +63,11 @@ final class HTTP2Peer {
     while !isDone(self) {
       var some = connection.receiveSome()
       if some.isEmpty { return isDone(self) }
-      _ = unsafe some.withUnsafeMutableBufferPointer { unsafe session.receive($0.baseAddress!, $0.count) }
-      collect()
+      unsafe some.withUnsafeMutableBufferPointer {
+        unsafe _ = session.receive($0.baseAddress!, $0.count)
+        // The events view the bytes, which live no longer than this.
+        collect()
+      }
       flush()
     }
     return true

@@ -55,6 +55,9 @@ final class Exchange {
   var abandonedAfter: Int?
   var answer = Answer()
 
+  /// A backend's surplus came in place of its answer: see `Simulation.check`.
+  var gotSurplus = false
+
   private(set) var outcome: Outcome?
   /// How often a backend got the head and did not refuse it.
   var acted = 0
@@ -69,6 +72,11 @@ final class Exchange {
   var path: String { "/\(route.rawValue)/\(id)" }
   var isIdempotent: Bool { method != "POST" }
   var isPlain: Bool { answer.fault == .none && abandonedAfter == nil }
+  /// Under a rule with timeouts, which act in a network that is slow by itself too.
+  var isTimed: Bool { route == .oneTimed || route == .twoTimed }
+  /// Answered without waiting for its body. Where the rest is under way for longer than the worker lingers, the reset
+  /// that it then meets takes the answer along (RFC 9112 section 9.6).
+  var isAnsweredUnread: Bool { requestLength > 0 && [.redirect, .fixed, .nowhere].contains(route) }
 
   /// - Returns: false when it was resolved before.
   func resolve(_ outcome: Outcome) -> Bool {

@@ -11,6 +11,7 @@ final class HTTP1Backend: SimulatedPeer {
   private var answerIsWhole = true
   private var isClosed = false
   private var served = 0
+  private var isMute = false
 
   init(_ simulation: Simulation, _ link: SimulatedLink, endpoint: String) {
     self.simulation = simulation
@@ -19,7 +20,7 @@ final class HTTP1Backend: SimulatedPeer {
   }
 
   func received(_ bytes: [UInt8]) {
-    if isClosed { return }
+    if isClosed || isMute { return }
     reader.feed(bytes)
     while !isClosed, let part = reader.next() {
       switch part {
@@ -129,7 +130,9 @@ final class HTTP1Backend: SimulatedPeer {
     if isTunnel { return link.end() }
     let closes = answer.saysClose || framing == .untilClose || answer.fault == .unannouncedClose
     if answer.fault == .surplus, framing != .untilClose {
-      link.send(Array("HTTP/1.1 200 OK\r\nx-id: 0\r\nContent-Length: 0\r\n\r\n".utf8))
+      // It answers nothing after that, so that what follows on this connection is one answer off for one request only.
+      link.sendSurplus(Array("HTTP/1.1 200 OK\r\nx-id: 0\r\nContent-Length: 0\r\n\r\n".utf8))
+      isMute = true
     }
     if closes { return close(resets: false) }
     if simulation.plan.idleClosePercent > 0, simulation.network.random.chance(simulation.plan.idleClosePercent) {

@@ -8,7 +8,6 @@ final class HTTP1Client: SimulatedPeer {
   private var sent: [Exchange] = []
   private let depth: Int
   private let port: Int
-  private let patience: Int
   /// Of the answer in hand.
   private var head: MessageReader.Head?
   private var received = 0
@@ -21,7 +20,6 @@ final class HTTP1Client: SimulatedPeer {
     self.depth = depth
     self.port = port
     left = exchanges
-    patience = simulation.plan.patience
     open()
   }
 
@@ -44,7 +42,11 @@ final class HTTP1Client: SimulatedPeer {
     guard link != nil else { return }
     link = nil
     simulation.liveClients -= 1
-    for exchange in sent { simulation.resolve(exchange, .aborted(saidClose ? "behind a close" : reason)) }
+    // What may end the connection by itself ends the requests behind it too.
+    let isExpected = saidClose || sent.first?.isTimed == true || sent.first?.isAnsweredUnread == true
+    for (place, exchange) in sent.enumerated() {
+      simulation.resolve(exchange, .aborted(saidClose || isExpected && place > 0 ? "behind a close" : reason))
+    }
     sent = []
     if !left.isEmpty { simulation.network.after(1_000) { [self] in open() } }
   }
@@ -92,10 +94,8 @@ final class HTTP1Client: SimulatedPeer {
     if let after = exchange.abandonedAfter {
       simulation.network.after(after) { [self] in abandon(exchange, link) }
     }
-    simulation.network.after(patience) { [self] in
-      guard exchange.outcome == nil, link === self.link else { return }
-      simulation.lostPatience(with: exchange)
-      abandon(exchange, link)
+    if let patience = simulation.plan.patience {
+      simulation.network.after(patience) { [self] in abandon(exchange, link) }
     }
     guard hasBody else { return }
     if exchange.expects {
@@ -183,7 +183,7 @@ final class HTTP1Client: SimulatedPeer {
 
   private func data(_ bytes: [UInt8]) {
     guard let exchange = sent.first, let head else { return }
-    if isTunnel || head.value("x-id") != nil,
+    if !exchange.gotSurplus, isTunnel || head.value("x-id") != nil,
       !exchange.agrees(bytes, isAnswer: true, from: received)
     {
       simulation.fail("\(exchange.id): \(bytes.count) bytes at \(received) of the answer are not its own")
@@ -197,6 +197,8 @@ final class HTTP1Client: SimulatedPeer {
     self.head = nil
     if head.value("x-id") == nil {
       simulation.resolve(exchange, .local(head.status))
+    } else if exchange.gotSurplus {
+      simulation.resolve(exchange, .aborted("surplus"))
     } else {
       let expected = exchange.method == "HEAD" || head.status == 204 ? 0 : exchange.answer.length
       if received != expected {

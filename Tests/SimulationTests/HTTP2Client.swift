@@ -72,10 +72,11 @@ final class HTTP2Client: HTTP2Side {
     open.append(stream)
     let network = simulation.network
     if let after = exchange.abandonedAfter { network.after(after) { [self] in abandon(stream, exchange) } }
-    network.after(simulation.plan.patience) { [self] in
-      guard link != nil, exchange.outcome == nil, calls[stream] != nil else { return }
-      simulation.lostPatience(with: exchange)
-      abandon(stream, exchange)
+    if let patience = simulation.plan.patience {
+      network.after(patience) { [self] in
+        guard exchange.outcome == nil else { return }
+        abandon(stream, exchange)
+      }
     }
     guard hasBody else { return }
     network.after(network.random.within(0...2_000)) { [self] in
@@ -107,6 +108,7 @@ final class HTTP2Client: HTTP2Side {
       if exchange.acted > 0 { simulation.fail("\(exchange.id) was refused after a backend had got it") }
       return left.append(exchange)
     }
+    if exchange.gotSurplus { return simulation.resolve(exchange, .aborted("surplus")) }
     let isGRPCFailure = exchange.route == .grpc && call.grpcStatus != nil && call.grpcStatus != "0"
     guard call.isWhole else { return simulation.resolve(exchange, .aborted(reason)) }
     if !call.isOfBackend { return simulation.resolve(exchange, .local(call.status)) }

@@ -35,10 +35,12 @@ class HTTP2Side: SimulatedPeer {
     inbox.reset()
     inbox.setNow(milliseconds: simulation.network.now / 1_000_000)
     var bytes = bytes
+    // The events view the bytes, which the compiler may free as soon as nothing else asks for them.
     let result = unsafe bytes.withUnsafeMutableBufferPointer {
-      unsafe session.receive($0.baseAddress!, $0.count)
+      let result = unsafe session.receive($0.baseAddress!, $0.count)
+      collect()
+      return result
     }
-    collect()
     if case .fatal(let code, let limit) = result {
       if limit == .none { simulation.fail("\(self): the proxy broke HTTP/2 (error \(code))") }
       flush()

@@ -150,6 +150,7 @@ import SystemIO
 
   mutating func send(_ socket: Socket, copying bytes: UnsafePointer<UInt8>, count: Int) {
     guard count > 0, let slot = slot(socket, "send"), let link = slot.link else { return }
+    link.noteSend(count)
     if slot.isShutdown || slot.isShutdownDue || link.error != 0 { return }
     unsafe slot.kept += UnsafeBufferPointer(start: bytes, count: count)
     if !slot.isConnecting, slot.kept.count == count { flush(slot, isFirst: true) }
@@ -297,7 +298,7 @@ import SystemIO
     guard slot.kind == .closing else { return false }
     flush(slot)
     if slot.isShutdown {
-      while !link.arrived.isEmpty { _ = link.read(65_536) }
+      while !link.arrived.isEmpty { link.skip(most: 65_536) }
     }
     if link.error != 0 || link.endHasArrived && slot.isShutdown { release(slot) }
     return false

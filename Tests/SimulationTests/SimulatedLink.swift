@@ -15,6 +15,13 @@ final class SimulatedLink {
   private var underWay: [UInt8] = []
   private var peerEnds = false
   private var isPumpingIn = false
+  /// Bytes at the end of what was sent that nobody asked for; 0: none.
+  private var surplus = 0
+  private var sentBeforeSurplus = 0
+  /// Of the worker's send calls, in all.
+  private var sentByWorker = 0
+  /// The worker has read of the surplus, and had not asked for anything more before.
+  private var mustBeSilent = false
   var arrived: [UInt8] = []
   private(set) var endHasArrived = false
   private(set) var error: Int32 = 0
@@ -51,6 +58,14 @@ final class SimulatedLink {
     guard !isBroken, !peerEnds, !bytes.isEmpty else { return }
     underWay += bytes
     pumpIn()
+  }
+
+  /// Bytes that nobody asked for. Once the worker has read one of them, it must not ask for anything; when it has
+  /// asked before, it cannot know that they are not the answer.
+  func sendSurplus(_ bytes: [UInt8]) {
+    guard !isBroken, !peerEnds else { return }
+    (surplus, sentBeforeSurplus) = (bytes.count, sentByWorker)
+    send(bytes)
   }
 
   func end() {
@@ -102,6 +117,7 @@ final class SimulatedLink {
       if most > 0 {
         let count = 1 + network.random.below(most)
         arrived += underWay[..<count]
+        network.noteMovement()
         underWay.removeFirst(count)
       } else if !underWay.isEmpty {
         // Goes on when the worker has read.
@@ -117,11 +133,29 @@ final class SimulatedLink {
 
   /// What the worker reads, at most `most` bytes.
   func read(_ most: Int) -> [UInt8] {
-    let count = min(arrived.count, 1 + network.random.below(min(most, arrived.count)))
+    let count = countRead(most)
     let bytes = Array(arrived[..<count])
-    arrived.removeFirst(count)
-    pumpIn()
+    skip(count)
     return bytes
+  }
+
+  /// The same, and nobody wants the bytes. An array of them that is dropped unused is one that Swift 6.3 frees before
+  /// it has written it.
+  func skip(most: Int) { skip(countRead(most)) }
+
+  private func countRead(_ most: Int) -> Int {
+    min(arrived.count, 1 + network.random.below(min(most, arrived.count)))
+  }
+
+  private func skip(_ count: Int) {
+    arrived.removeFirst(count)
+    if surplus > arrived.count + underWay.count, sentByWorker == sentBeforeSurplus { mustBeSilent = true }
+    pumpIn()
+  }
+
+  func noteSend(_ count: Int) {
+    if mustBeSilent { network.faults.append("a request on a connection that gave more than was asked for") }
+    sentByWorker += count
   }
 
   var room: Int { sendRoom - outbound.count }
@@ -177,6 +211,7 @@ final class SimulatedLink {
   }
 
   private func deliver() {
+    network.noteMovement()
     if outbound.isEmpty {
       endWasTold = true
       peer?.ended()

@@ -37,6 +37,8 @@ final class SimulatedNetwork {
   var conditions = Conditions()
   /// Nanoseconds.
   private(set) var now: UInt64 = 1_000_000_000
+  /// When bytes came to where they were sent, in either direction.
+  private(set) var movedAt: UInt64 = 1_000_000_000
   /// The last happens first.
   private var timeline: [Happening] = []
   private var order: UInt64 = 0
@@ -90,6 +92,9 @@ final class SimulatedNetwork {
   }
 
   func wake() { isWoken = true }
+
+  /// A link has carried something.
+  func noteMovement() { movedAt = now }
 
   /// Goes on until a slot is ready or the deadline has come.
   func advance(to deadline: UInt64) {

@@ -10,8 +10,9 @@ struct SimulationPlan {
   /// Percent of the clients that speak HTTP/2.
   var http2Percent: Int
   var largestBody: Int
-  /// Microseconds until a client gives up a request.
-  var patience = 40_000_000
+  /// Microseconds until a client gives up a request; nil: never. Where nothing goes wrong an answer may take as long as
+  /// the network needs for all that goes before it, and a world that stands still is found by that: see `quiet`.
+  var patience: Int?
   var slowReaderPercent = 0
   var halfCloses = false
   var faultPercent = 0

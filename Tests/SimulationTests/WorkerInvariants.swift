@@ -163,7 +163,9 @@ extension Worker where Engine == SimulatedEngine {
       if connection.timerAt > connection.deadline { return "its timer fires after its deadline" }
     }
     if connection.timerAt != 0, connection.timerAt + 8 < timersMilliseconds { return "its timer has not fired" }
-    if (connection.timerAt != 0) != connectionTimers.isScheduled(index) { return "its timer is not what it says" }
+    if (connection.timerAt != 0) != connectionTimers.isScheduled(index) {
+      return "its timer is \(connectionTimers.isScheduled(index) ? "" : "not ")armed, and it says \(connection.timerAt)"
+    }
     let most = limits.maxHeadBytes + receiveBytes
     if connection.stash.count > most { return "\(connection.stash.count) bytes are stashed" }
     let bound = limits.bufferHighWater + receiveBytes + 200_000

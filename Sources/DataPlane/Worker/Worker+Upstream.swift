@@ -26,7 +26,7 @@ extension Worker where Engine: ~Copyable {
     counters.add(.upstreamRequests)
     if s[].flags.contains(.http2Upstream) {
       let shared = pools.shared(endpoint: endpoint)
-      if shared >= 0, connections[shared][].phase == .http2, mayTunnel(stream, shared) {
+      if shared >= 0, connections[shared][].phase == .http2, maySubmit(stream, shared) {
         submit(stream, shared, &head)
       } else {
         guard keepHead(stream, &head) else { return }
@@ -206,10 +206,13 @@ extension Worker where Engine: ~Copyable {
     s[].flags.remove(.headKept)
   }
 
-  /// A WebSocket must not be asked for before the backend's SETTINGS allow it (RFC 8441 section 3).
+  /// Before the backend's SETTINGS have come, one request may go out. It may take no more at a time and refuse the
+  /// others (RFC 9113 section 5.1.2), of whose bodies more could be gone by then than is kept. A WebSocket must not be
+  /// asked for before they allow it (RFC 8441 section 3).
   @inline(__always)
-  private func mayTunnel(_ stream: Int32, _ index: Int32) -> Bool {
-    !streams[stream][].flags.contains(.extendedConnect) || connections[index][].session?.hasSettings == true
+  private func maySubmit(_ stream: Int32, _ index: Int32) -> Bool {
+    guard let session = connections[index][].session else { return false }
+    return session.hasSettings || session.activeStreams == 0 && !streams[stream][].flags.contains(.extendedConnect)
   }
 
   private mutating func submitJoined(_ stream: Int32, _ head: inout RequestHead) {
@@ -374,22 +377,33 @@ extension Worker where Engine: ~Copyable {
     submitWaiting(index)
   }
 
-  /// Sends what has waited for this connection: to be there or, WebSockets, to say what it takes.
+  /// Sends what has waited for this connection to be there, or to say how much it takes: the oldest first, and what
+  /// it has no room for goes to another one.
   mutating func submitWaiting(_ index: Int32) {
     let connection = connections[index]
     let handle = connection[].handle
     var stream = connection[].firstStream
+    while stream >= 0, streams[stream][].upstreamNext >= 0 { stream = streams[stream][].upstreamNext }
     while stream >= 0, isAlive(index, handle) {
-      let next = streams[stream][].upstreamNext
-      if streams[stream][].flags.contains(.waiting), mayTunnel(stream, index) {
-        streams[stream][].flags.remove(.waiting)
-        let generation = streams[stream][].generation
-        submitKept(stream)
-        let isSent = streams[stream][].flags.contains(.headSent)
-        if streams[stream][].generation == generation && isSent { sendPendingBody(stream) }
-      }
+      let next = streams[stream][].upstreamPrevious
+      if streams[stream][].flags.contains(.waiting), maySubmit(stream, index) { submitOrMove(stream, index) }
       stream = next
     }
+  }
+
+  private mutating func submitOrMove(_ stream: Int32, _ index: Int32) {
+    let s = streams[stream]
+    if let session = connections[index][].session, session.activeStreams > 0, !session.canOpenStream {
+      cancelUpstream(stream)
+      // Nothing was tried here.
+      if s[].attempts > 0 { s[].attempts -= 1 }
+      sendKept(stream)
+      return
+    }
+    s[].flags.remove(.waiting)
+    let generation = s[].generation
+    submitKept(stream)
+    if s[].generation == generation && s[].flags.contains(.headSent) { sendPendingBody(stream) }
   }
 
   /// What the client sent while there was no connection yet.
@@ -418,7 +432,13 @@ extension Worker where Engine: ~Copyable {
       while isAlive(index, handle), connection[].firstStream >= 0 {
         let stream = connection[].firstStream
         streams[stream][].upstreamID = 0
-        if wasConnecting { connectFailed(stream, error: error) } else { upstreamLost(stream) }
+        if wasConnecting {
+          connectFailed(stream, error: error)
+        } else if streams[stream][].flags.contains(.waiting) && connection[].tlsFault == nil {
+          upstreamRefused(stream)
+        } else {
+          upstreamLost(stream)
+        }
       }
       if isAlive(index, handle) { closeConnection(index) }
       return
@@ -487,7 +507,7 @@ extension Worker where Engine: ~Copyable {
     }
   }
 
-  /// An HTTP/2 backend said that it did nothing with the request (REFUSED_STREAM, GOAWAY).
+  /// An HTTP/2 backend did nothing with the request: it said so (REFUSED_STREAM, GOAWAY), or went before it was sent.
   mutating func upstreamRefused(_ stream: Int32) {
     let s = streams[stream]
     text.reset()
@@ -510,7 +530,7 @@ extension Worker where Engine: ~Copyable {
     s[].flags.remove([.headSent, .upstreamReused])
     if s[].flags.contains(.http2Upstream) {
       let shared = pools.shared(endpoint: s[].endpoint)
-      if shared >= 0, connections[shared][].phase == .connecting || connections[shared][].phase == .handshaking {
+      if shared >= 0, connections[shared][].session?.hasSettings != true {
         s[].attempts += 1
         join(stream, shared, isWaiting: true)
         return

@@ -34,8 +34,10 @@ extension Worker where Engine: ~Copyable {
       stopSharing(index)
       if connections[index][].firstStream < 0 { closeConnection(index) }
     case .settings:
-      guard let session = connections[index][].session, connections[index][].endpoint >= 0 else { return }
-      pools.setLimit(index, min(session.remoteMaxConcurrentStreams, limits.maxUpstreamStreams))
+      guard let session = connections[index][].session else { return }
+      if connections[index][].endpoint >= 0 {
+        pools.setLimit(index, min(session.remoteMaxConcurrentStreams, limits.maxUpstreamStreams))
+      }
       submitWaiting(index)
     case .malformed:
       counters.add(.malformedResponses)

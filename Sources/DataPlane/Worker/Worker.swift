@@ -91,7 +91,8 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   /// No descriptor above it was ever used: sweeps over all connections end here.
   var highestDescriptor: Int32 = 0
   var isDraining = false
-  var drainDeadline: UInt64 = 0
+  /// When what is left is cut off, in the worker's milliseconds; the greatest number while there is no drain.
+  var drainDeadline = UInt64.max
   var isStopped = false
 
   static var maximumFields: Int { 256 }
