@@ -56,7 +56,7 @@ final class HTTP1Backend: SimulatedPeer {
   private func data(_ bytes: [UInt8]) {
     guard let exchange else { return simulation.fail("\(endpoint): bytes that belong to no request") }
     if !exchange.agrees(bytes, isAnswer: false, from: received) {
-      simulation.fail("\(endpoint): \(bytes.count) bytes at \(received) of request \(exchange.id) are not its own")
+      simulation.failBytes(bytes, exchange, isAnswer: false, at: received, endpoint)
     }
     received += bytes.count
   }

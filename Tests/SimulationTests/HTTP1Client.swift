@@ -186,7 +186,7 @@ final class HTTP1Client: SimulatedPeer {
     if !exchange.gotSurplus, isTunnel || head.value("x-id") != nil,
       !exchange.agrees(bytes, isAnswer: true, from: received)
     {
-      simulation.fail("\(exchange.id): \(bytes.count) bytes at \(received) of the answer are not its own")
+      simulation.failBytes(bytes, exchange, isAnswer: true, at: received, "a client")
     }
     received += bytes.count
   }

@@ -57,8 +57,7 @@ final class HTTP2Backend: HTTP2Side {
     consume(stream, bytes.count)
     guard let call = calls[stream] else { return }
     if !call.exchange.agrees(bytes, isAnswer: false, from: call.received) {
-      simulation.fail(
-        "\(endpoint): \(bytes.count) bytes at \(call.received) of request \(call.exchange.id) are not its own")
+      simulation.failBytes(bytes, call.exchange, isAnswer: false, at: call.received, endpoint)
     }
     calls[stream]?.received += bytes.count
   }

@@ -136,7 +136,7 @@ final class HTTP2Client: HTTP2Side {
       consume(stream, bytes.count)
       guard let call = calls[stream] else { return }
       if call.isOfBackend, !call.exchange.agrees(bytes, isAnswer: true, from: call.received) {
-        simulation.fail("\(call.exchange.id): \(bytes.count) bytes at \(call.received) of the answer are not its own")
+        simulation.failBytes(bytes, call.exchange, isAnswer: true, at: call.received, "a client")
       }
       calls[stream]?.received += bytes.count
     case .trailers: calls[stream]?.grpcStatus = Self.value("grpc-status", in: event.trailers)

@@ -221,6 +221,28 @@ final class Simulation {
     if endpoint.hasPrefix("10.0.2") != isHTTP2 { fail("\(exchange.id) went to \(endpoint)") }
   }
 
+  /// Bytes that are not where they belong: whose they are, where they can be told.
+  func failBytes(_ bytes: [UInt8], _ exchange: Exchange, isAnswer: Bool, at offset: Int, _ place: String) {
+    let length = isAnswer ? exchange.answer.length : exchange.requestLength
+    var text = "\(place): \(bytes.count) bytes at \(offset) of \(exchange.id) (\(length) bytes) are not its own"
+    let some = bytes.prefix(16)
+    if some.count >= 4 {
+      let all = [exchange] + exchanges
+      for other in all {
+        for isOther in [true, false] {
+          let length = isOther ? other.answer.length : other.requestLength
+          guard let at = (0..<max(0, length)).first(where: { other.agrees(some, isAnswer: isOther, from: $0) }) else {
+            continue
+          }
+          text += ", but those at \(at) of \(isOther ? "answer" : "request") \(other.id)"
+          return fail(text)
+        }
+      }
+      text += ": \(some)"
+    }
+    fail(text)
+  }
+
   /// The head of an answer has come to the client that waits for it.
   func check(_ id: String?, _ status: Int, for exchange: Exchange) {
     if id == "0" {

@@ -18,7 +18,7 @@ private func saySeed(_ number: Int32) {
 /// short run does, `SLUICE_SIMULATION_SEED=n` repeats one with a trace of all that happens.
 struct SimulationTests {
   /// Seeds of the short run and how many tests share them.
-  static let shortRun = 16...90
+  static let shortRun = 1...90
   static let parts = 8
 
   static func environment(_ name: String) -> String? { unsafe getenv(name).map { unsafe String(cString: $0) } }
