@@ -14,6 +14,7 @@ final class HTTP1Client: SimulatedPeer {
   private var isTunnel = false
   private var waitsForContinue: Exchange?
   private var saidClose = false
+  private var lastWasTimed = false
 
   init(_ simulation: Simulation, _ exchanges: [Exchange], depth: Int, port: Int) {
     self.simulation = simulation
@@ -25,7 +26,7 @@ final class HTTP1Client: SimulatedPeer {
 
   private func open() {
     (reader, sent, head, received) = (MessageReader(readsRequests: false), [], nil, 0)
-    (isTunnel, waitsForContinue, saidClose) = (false, nil, false)
+    (isTunnel, waitsForContinue, saidClose, lastWasTimed) = (false, nil, false, false)
     guard let listener = simulation.listener(port) else {
       for exchange in left { simulation.resolve(exchange, .aborted("no listener")) }
       left = []
@@ -42,10 +43,12 @@ final class HTTP1Client: SimulatedPeer {
     guard link != nil else { return }
     link = nil
     simulation.liveClients -= 1
-    // What may end the connection by itself ends the requests behind it too.
-    let isExpected = saidClose || sent.first?.isTimed == true || sent.first?.isAnsweredUnread == true
+    // A timeout in an answer ends the connection under those behind it, and it may act when the answer has come whole
+    // and only its backend's stream is still open. A reset takes along what is under way.
+    let isExpected = saidClose || lastWasTimed || reason == "reset" && sent.contains(where: \.isAnsweredUnread)
     for (place, exchange) in sent.enumerated() {
-      simulation.resolve(exchange, .aborted(saidClose || isExpected && place > 0 ? "behind a close" : reason))
+      let isBehind = isExpected || place > 0 && sent[0].isTimed
+      simulation.resolve(exchange, .aborted(isBehind ? "behind a close" : reason))
     }
     sent = []
     if !left.isEmpty { simulation.network.after(1_000) { [self] in open() } }
@@ -195,6 +198,7 @@ final class HTTP1Client: SimulatedPeer {
     guard let exchange = sent.first, let head else { return }
     sent.removeFirst()
     self.head = nil
+    lastWasTimed = exchange.isTimed
     if head.value("x-id") == nil {
       simulation.resolve(exchange, .local(head.status))
     } else if exchange.gotSurplus {

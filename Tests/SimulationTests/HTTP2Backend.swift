@@ -87,8 +87,8 @@ final class HTTP2Backend: HTTP2Side {
     switch answer.fault {
     case .silence: return
     case .malformed:
-      // A frame of an unknown size on stream 0: nothing of this connection can be believed.
-      link?.send([0, 0, 1, 0, 0, 0, 0, 0, 1, 0])
+      // DATA on stream 0: nothing of this connection can be believed.
+      link?.send([0, 0, 1, 0, 0, 0, 0, 0, 0, 0])
       return
     case .refused: return session.reset(stream, HTTP2ErrorCode.internalError)
     case .goAway where !wentAway:

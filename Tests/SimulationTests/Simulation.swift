@@ -200,7 +200,6 @@ final class Simulation {
       default: nil
       }
     if outcome == expected || outcome == .aborted("behind a close") { return }
-    if exchange.isAnsweredUnread, outcome == .aborted("reset") { return }
     // Timeouts act before an answer or in it.
     if exchange.isTimed {
       switch outcome {
