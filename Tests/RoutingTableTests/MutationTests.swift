@@ -129,6 +129,9 @@ import Testing
         _ = image.certificate(tls.certificate).chainPEM.count
         for name in 0..<tls.nameCount { touch(tls.name(name)) }
       }
+      for transport in [ExplainConnection.Transport.tls, .tcp, .udp] {
+        _ = image.explain(socket: socket, ExplainConnection(transport, serverName: "www.example.com"))
+      }
       for request in requests {
         unsafe request.withHead { head in
           let answer = unsafe image.lookup(socket: socket, head: head)
