@@ -5,11 +5,11 @@ import ssl
 
 import pytest
 
-from harness.certificates import Certificate
+from harness.certificates import Authority, Certificate
 from harness.layer4 import (
     BytesBackend, istio_gateway, istio_route, over_tls, receive_until, tcp_listener, tcp_route, tls_listener, tls_route)
 from harness.objects import ISTIO, gateway, http_listener, meta, service
-from harness.secure_backends import Issuer, destination_rule, policy, server_context
+from harness.secure_backends import destination_rule, policy, server_context
 from harness.waiting import wait_until
 
 NAME = "inner.test"
@@ -34,17 +34,17 @@ class Backend(BytesBackend):
 
 @pytest.fixture(scope="module")
 def issuer():
-    return Issuer("inner")
+    return Authority("inner")
 
 
 @pytest.fixture
 def lead(run_sluice, issuer):
     """An instance whose listeners of TCP and TLS all lead to one backend."""
     sluice = run_sluice(port_map={80: 8080, 81: 8081, 82: 8082, 443: 8443})
-    backend = Backend(server_context(issuer.issue(f"DNS:{NAME}", "DNS:a.pass.test")), sluice.address)
+    backend = Backend(server_context(issuer.issue("inner", [f"DNS:{NAME}", "DNS:a.pass.test"])), sluice.address)
     ours = Certificate(["a.ends.test"])
     sluice.apply(
-        ours.secret("ours"), issuer.config_map("inner"), *service("inner", [(sluice.address, backend.port)]),
+        ours.secret("ours"), issuer.bundle("inner"), *service("inner", [(sluice.address, backend.port)]),
         gateway("edge", [
             http_listener(), tcp_listener(), tls_listener("pass", "*.pass.test"),
             tls_listener("ends", "a.ends.test", "ours")]),
@@ -124,7 +124,7 @@ def test_rules_of_istio(lead, issuer):
         istio_gateway("istio", [(82, "TCP", ["*"], None)]),
         {"apiVersion": ISTIO, "kind": "VirtualService", "metadata": meta("bytes"),
          "spec": {"hosts": ["*"], "gateways": ["istio"], "tcp": [istio_route(["inner"])]}},
-        {"apiVersion": "v1", "kind": "Secret", "metadata": meta("roots"), "stringData": {"ca.crt": issuer.pem}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": meta("roots"), "stringData": {"ca.crt": issuer.chain}},
         destination_rule("inner", "inner", {"mode": "SIMPLE", "sni": NAME, "credentialName": "roots"}))
     lead.wait_programmed("IstioGateway", "istio")
     lead.settle()
