@@ -19,9 +19,26 @@ func fuzzRequestHead(_ input: Input) -> Int32 {
       let result = parseRequestHead(short.start, short.count, limits: limits, into: &early, consumed: &length)
       check(result == .incomplete, "a head without its last byte is \(result)")
     }
+    checkKey(head)
     guard head.minorVersion == 1 else { return 0 }
     rewrite(head)
     return 0
+  }
+}
+
+/// A WebSocket's key is written as it was read.
+private func checkKey(_ head: borrowing RequestHead) {
+  let index = head.fields.firstIndex(of: .secWebSocketKey)
+  guard index >= 0 else { return }
+  let text = head.fields[index].valueBytes
+  guard let key = WebSocketKey(text) else { return }
+  withUnsafeTemporaryAllocation(of: UInt8.self, capacity: WebSocketKey.length + WebSocketKey.acceptLength) { memory in
+    guard let start = memory.baseAddress else { return }
+    key.write(to: start)
+    let written = Bytes(start: start, count: WebSocketKey.length)
+    check(written.equals(text), "the key was written otherwise")
+    key.writeAccept(to: start + WebSocketKey.length)
+    check(start[WebSocketKey.length + WebSocketKey.acceptLength - 1] == UInt8(ascii: "="), "the answer is no base64")
   }
 }
 
