@@ -62,7 +62,7 @@ struct CertificateLookup {
         name: "\(namespace)/\(name)", chainPEM: chain, keyPEM: privateKey,
         ocspStaple: secret.data[Self.stapleKey] ?? []))
     return ListenerCertificate(
-      index: index, names: facts.names,
+      name: "Secret \(namespace)/\(name)", index: index, names: facts.names,
       notices: facts.notices("Secret \(namespace)/\(name)"))
   }
 

@@ -130,6 +130,8 @@ struct ServerHost: Sendable, Hashable, CustomStringConvertible {
 }
 
 struct ListenerCertificate: Sendable, Hashable {
+  /// `Secret default/www-tls`.
+  var name: String
   /// Index into the model's certificates.
   var index: Int
   /// The DNS names that it is good for.
@@ -138,6 +140,24 @@ struct ListenerCertificate: Sendable, Hashable {
 }
 
 extension ListenerNode {
+  /// What is to be said of its certificates, and of those that no client gets to see: the first one serves what none
+  /// of the others is for, and of two for one name the first.
+  var certificateNotices: [Notice] {
+    var shown = Set(certificates.first?.names ?? [])
+    var notices = certificates.flatMap(\.notices)
+    for certificate in certificates.dropFirst() {
+      let own = certificate.names.filter { name in hosts.contains { $0.hostname.covers(Hostname(name)) } }
+      if shown.isSuperset(of: own) {
+        notices.append(
+          Notice(
+            type: "CertificateUnused", reason: "NoNameOfItsOwn",
+            message: "\(certificate.name) is shown to no client: the certificates before it have its names"))
+      }
+      shown.formUnion(own)
+    }
+    return Notice.merged(notices)
+  }
+
   /// The claims that it makes; none when it is not accepted.
   func claims(of object: ObjectIdentity, section: Int) -> [ListenerClaim] {
     guard let kind, accepted.holds else { return [] }

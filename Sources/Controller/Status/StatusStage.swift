@@ -100,7 +100,7 @@ struct StatusStage {
       conflict,
     ]
     if let notice = Notice.shared(with: listener.sharedWith) { conditions.append(writer.notice(notice)) }
-    conditions += Notice.merged(listener.certificates.flatMap(\.notices)).map(writer.notice)
+    conditions += listener.certificateNotices.map(writer.notice)
     return conditions
   }
 
