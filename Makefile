@@ -70,18 +70,19 @@ floods: run-packages build $(VENV)/tests ## Every attack for 10 s at full speed,
 	  $(VENV)/bin/python Tests/EndToEndTests/floods.py $(ARGS)
 
 # The data plane alone, instrumented, in a build folder of its own. Leaks are not looked for: a worker's memory lives as
-# long as its thread, which ends with the process. What io_uring's kernel side writes is invisible to the sanitizer, so
-# that the tests of the data plane run on epoll.
+# long as its thread, which ends with the process, and threads are not joined for the same reason. What io_uring's kernel
+# side writes is invisible to the sanitizers, so that the tests of the data plane run on epoll. One test after the other:
+# beside those that only compute, the time limits of the others would pass.
+SANITIZED := SLUICE_PACKAGE_PART=data-plane SLUICE_ENGINE=epoll swift test $(SWIFT_FLAGS) --no-parallel
+
 .PHONY: asan
 asan: build-packages ## Swift's tests of the data plane under AddressSanitizer; ARGS='--filter TLSTests' chooses
-	ASAN_OPTIONS=detect_leaks=0 SLUICE_PACKAGE_PART=data-plane SLUICE_ENGINE=epoll \
-	  swift test $(SWIFT_FLAGS) --sanitize=address --scratch-path .build-asan $(ARGS)
+	ASAN_OPTIONS=detect_leaks=0 $(SANITIZED) --sanitize=address --scratch-path .build-asan $(ARGS)
 
-# Workers' threads end with the process and are not joined.
 .PHONY: tsan
 tsan: build-packages ## The same under ThreadSanitizer
-	TSAN_OPTIONS=report_thread_leaks=0 SLUICE_PACKAGE_PART=data-plane SLUICE_ENGINE=epoll \
-	  swift test $(SWIFT_FLAGS) --sanitize=thread --scratch-path .build-tsan $(ARGS)
+	TSAN_OPTIONS=report_thread_leaks=0:suppressions=$(abspath Tests/tsan.supp) \
+	  $(SANITIZED) --sanitize=thread --scratch-path .build-tsan $(ARGS)
 
 .PHONY: fmt
 fmt: ## Format the sources in place

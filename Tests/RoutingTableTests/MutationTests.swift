@@ -173,9 +173,10 @@ import Testing
     }
   }
 
+  /// Reads every byte. An expectation for each of millions would take most of the test's time.
   private func touch(_ bytes: Bytes) {
     var sum = 0
     for index in 0..<bytes.count { sum &+= Int(bytes[index]) }
-    #expect(sum >= 0)
+    precondition(sum >= 0)
   }
 }
