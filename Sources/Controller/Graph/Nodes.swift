@@ -35,6 +35,11 @@ struct Notice: Sendable, Hashable {
         message: "accepted, but not acted on yet: " + bounded(fields))
   }
 
+  /// Rules or names of a route that get no connection, though nothing is wrong with them.
+  static func unreached(_ places: [String], _ why: String) -> Notice {
+    Notice(type: "RulesNotReached", reason: "NoConnections", message: "\(bounded(places)): \(why)")
+  }
+
   static func shared(with others: [String]) -> Notice? {
     others.isEmpty
       ? nil

@@ -9,6 +9,8 @@ struct RouteAttachment {
   private var indexByKey: [ResourceKey: Int] = [:]
   private(set) var nodes: [RouteNode] = []
   private var served: [ListenerSlot: SlotRoutes] = [:]
+  /// Whose a rule below HTTP is.
+  private var owners: [Int: ResourceKey] = [:]
 
   /// What is attached to one slot so far.
   private struct SlotRoutes {
@@ -67,14 +69,33 @@ struct RouteAttachment {
       default: break
       }
     }
+    var unreached: [ResourceKey: Set<String>] = [:]
     for (slot, routes) in served {
+      let hosts = routes.entries.mapValues { entries in entries.sorted { $0.rank < $1.rank }.map(\.entry) }
+      note(hosts, on: slot, &unreached)
       builder.add(
-        RouteBlock(
-          law: .fallsThrough,
-          hosts: routes.entries.mapValues { entries in entries.sorted { $0.rank < $1.rank }.map(\.entry) }),
-        to: slot, seniority: routes.seniority ?? Seniority(created: "", namespace: "", name: ""))
+        RouteBlock(law: .fallsThrough, hosts: hosts), to: slot,
+        seniority: routes.seniority ?? Seniority(created: "", namespace: "", name: ""))
+    }
+    for index in nodes.indices {
+      guard let names = unreached[nodes[index].object.key] else { continue }
+      for parent in nodes[index].parents.indices where nodes[index].parents[parent].accepted.holds {
+        nodes[index].parents[parent].notices.append(.unreached(names.sorted(), "an older route has them"))
+      }
     }
     nodes.sort { $0.object.key < $1.object.key }
+  }
+
+  /// Below HTTP the first of those that want a name has all of its connections.
+  private func note(
+    _ hosts: [Hostname: [EntrySource]], on slot: ListenerSlot, _ unreached: inout [ResourceKey: Set<String>]
+  ) {
+    for (pattern, entries) in hosts {
+      guard let winner = entries.first.flatMap({ owners[$0.rule] }) else { continue }
+      for loser in entries.compactMap({ owners[$0.rule] }) where loser != winner {
+        unreached[loser, default: []].insert("\(pattern) on port \(slot.port)")
+      }
+    }
   }
 
   // MARK: one route
@@ -161,6 +182,10 @@ struct RouteAttachment {
     for (ruleIndex, rule) in draft.rules.enumerated() where !rule.matches.isEmpty {
       let number = builder.add(rule.source)
       if let source = rule.decrypted { decrypted[number] = builder.add(source) }
+      if [.tlsRoute, .tcpRoute, .udpRoute].contains(draft.object.key.kind) {
+        owners[number] = draft.object.key
+        if let number = decrypted[number] { owners[number] = draft.object.key }
+      }
       for (matchIndex, match) in rule.matches.enumerated() {
         var entry = match.entry
         entry.rule = number

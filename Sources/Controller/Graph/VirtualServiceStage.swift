@@ -82,7 +82,8 @@ struct VirtualServiceStage {
     }
     for source in nodes.indices where nodes[source].accepted.holds {
       let unreached = sources[source].unreached + layer4.unreached(source)
-      if let notice = Notice.unreached(unreached) { nodes[source].notices.append(notice) }
+      let why = "others come first, or no server of its gateways has such connections"
+      if !unreached.isEmpty { nodes[source].notices.append(.unreached(unreached, why)) }
     }
     nodes.sort { $0.object.key < $1.object.key }
   }
@@ -347,15 +348,5 @@ extension ListenerNode {
   /// Whether it won what it serves this host with.
   fileprivate func serves(_ offer: ServerHost) -> Bool {
     kind == .tcp ? !slots.isEmpty : slots.contains { $0.hostname == offer.hostname }
-  }
-}
-
-extension Notice {
-  fileprivate static func unreached(_ places: [String]) -> Notice? {
-    places.isEmpty
-      ? nil
-      : Notice(
-        type: "RulesNotReached", reason: "NoConnections",
-        message: bounded(places) + ": others come first, or no server of its gateways has such connections")
   }
 }
