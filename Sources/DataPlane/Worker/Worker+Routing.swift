@@ -30,6 +30,7 @@ extension Worker where Engine: ~Copyable {
     guard normalizeTarget(stream, &head, socket) else { return }
     dropPeerClaims(stream, head.fields)
     if accessLog >= 0 { keepLabel(stream, head) }
+    if head.method == .options || head.method == .trace { guard mayPass(stream, &head) else { return } }
     if limits.maxRequestBodyBytes > 0 && head.contentLength > Int64(limits.maxRequestBodyBytes) {
       hit(.maxRequestBodyBytes, s[].downstream)
       reply(stream, status: 413, reason: "the request body is larger than this proxy takes", flags: .limit)
@@ -56,6 +57,44 @@ extension Worker where Engine: ~Copyable {
       counters.add(.noListener)
       reply(stream, status: 404, reason: "no listener takes this host", flags: .noListener)
     }
+  }
+
+  /// OPTIONS and TRACE may say with Max-Forwards how many intermediaries pass them on (RFC 9110 section 7.6.2): one
+  /// less from here on. False: this is the last, and the request was answered; so was one whose number is none.
+  @inline(never)
+  private mutating func mayPass(_ stream: Int32, _ head: inout RequestHead) -> Bool {
+    let index = head.fields.firstIndex(named: Bytes("max-forwards"))
+    guard index >= 0 else { return true }
+    let field = head.fields[index]
+    let isAlone = head.fields.firstIndex(named: field.nameBytes, from: index + 1) < 0
+    guard isAlone, let left = forwardsLeft(field.valueBytes) else {
+      counters.add(.malformedRequests)
+      reply(stream, status: 400, reason: "Max-Forwards is not one number", flags: .malformed)
+      return false
+    }
+    if left == 0 {
+      if head.method == .options {
+        reply(stream, status: 200, body: .empty, flags: .fixedResponse)
+      } else {
+        // A reflection would show scripts what browsers keep from them.
+        reply(stream, status: 501, reason: "TRACE is not answered here", flags: .fixedResponse)
+      }
+      return false
+    }
+    head.fields[index] = HeaderField(name: field.nameBytes, value: text.decimal(left - 1), known: field.known)
+    return true
+  }
+
+  /// 1*DIGIT, at most what nine digits hold and one; nil: no number.
+  private func forwardsLeft(_ value: Bytes) -> UInt64? {
+    var left: UInt64 = 0
+    var index = 0
+    while index < value.count {
+      guard value[index] &- 0x30 < 10 else { return nil }
+      left = min(left * 10 + UInt64(value[index] &- 0x30), 1_000_000_000)
+      index += 1
+    }
+    return value.isEmpty ? nil : left
   }
 
   /// Whether the client asked in its handshake for a name of another listener than the host's: it reuses a
