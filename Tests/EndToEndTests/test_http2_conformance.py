@@ -180,6 +180,7 @@ answer("8.3.1", "host that says the same", 200, get(("host", HOST.upper())))
 answer("8.3.1", "host alone", 200, get(("host", HOST), without=[":authority"]))
 answer("8.3.1", "any case in the authority", 200, get(authority=HOST.upper()))
 answer("8.3.1", "a query", 200, get(path="/@?a=b%20c&d=/?:@"))
+answer("9110-7.6.2", "TRACE that may go no further", 501, get(("max-forwards", "0"), method="TRACE"))
 answer("8.3.1", "OPTIONS *", 404, headers(request("OPTIONS", "*", authority="nobody.sluice.test")))
 
 # 8.2: fields

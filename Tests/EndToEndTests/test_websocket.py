@@ -49,6 +49,9 @@ def open_socket(edge, backend, route, host, path):
         raw = socket.create_connection((edge.address, edge.sluice.port(443 if secure else 80)), 20)
         if secure:
             context = ssl.create_default_context(cadata=edge.certificate.chain)
+            # The library reads and writes on two threads, which OpenSSL does not allow where reading changes more than
+            # what was read: with the session tickets of TLS 1.3 a request got lost now and then.
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
             more = {**more, "ssl": context, "server_hostname": host}
         url = f"{'wss' if secure else 'ws'}://{host}{path}"
         with connect(url, sock=raw, max_size=None, **more) as connection:
