@@ -91,7 +91,9 @@ class H1Exchange(Exchange):
         if not line:
             raise PeerGone
         self.method, self.target, version = line.decode("latin-1").split()
-        assert version == "HTTP/1.1", line
+        # An assertion that nobody catches would keep this frame, and with it the connection.
+        if version != "HTTP/1.1":
+            raise ValueError(line)
         self.raw_headers = read_fields(reader)
         self.headers = [(name.lower(), value) for name, value in self.raw_headers]
         self.authority = self.header("host")
