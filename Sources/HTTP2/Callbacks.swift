@@ -183,7 +183,7 @@ private func didReceiveFrame(
     }
   case NGHTTP2_PING:
     let isAnswer = header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) != 0
-    if unsafe isAnswer && state.pointee.awaitsPing { unsafe submitFinalGoAway(state) }
+    if unsafe isAnswer && state.pointee.awaitsPing { unsafe oweGoAway(state) }
   case NGHTTP2_GOAWAY:
     unsafe state.pointee.closed.forgive()
     let event = unsafe InboxState.append(inbox, .goAway, frame.pointee.goaway.last_stream_id, nil)

@@ -343,6 +343,7 @@ func drainBytes(
   unsafe state.pointee.out = out
   unsafe state.pointee.outCount = 0
   unsafe state.pointee.outCapacity = capacity
+  if unsafe state.pointee.owesGoAway && !state.pointee.isDead { unsafe submitFinalGoAway(state) }
   // One stream after the other, each with all that it has: the library keeps those that are ready in
   // order of priority, which costs a walk through a tree a frame when there are many. What a stream
   // can have queued is bounded, so that each gets its turn.

@@ -88,6 +88,9 @@ struct SessionState {
   var continuations: UInt32 = 0
   /// A shutdown notice is out and its PING has not been answered.
   var awaitsPing = false
+  /// The final GOAWAY goes out with the next `drain`. Only then is it known which stream was the last: what is read
+  /// before that is still served.
+  var owesGoAway = false
   /// Resets of ours that were counted when the fault came, and have not been sent.
   var countedResets: UInt32 = 0
   var pendingRequests: Int32 = 0
@@ -309,7 +312,8 @@ private func growWindow(_ state: UnsafeMutablePointer<SessionState>, _ stream: U
 // MARK: State of the connection
 
 func sessionWantsWrite(_ state: UnsafeMutablePointer<SessionState>) -> Bool {
-  unsafe state.pointee.firstAwake != nil || nghttp2_session_want_write(state.pointee.session) != 0
+  unsafe state.pointee.firstAwake != nil || state.pointee.owesGoAway && !state.pointee.isDead
+    || nghttp2_session_want_write(state.pointee.session) != 0
 }
 
 func sessionIsFinished(_ state: UnsafeMutablePointer<SessionState>) -> Bool {
@@ -360,11 +364,16 @@ func submitGoAway(_ state: UnsafeMutablePointer<SessionState>, _ graceful: Bool)
     unsafe submitPing(state)
     return
   }
-  unsafe submitFinalGoAway(state)
+  unsafe oweGoAway(state)
+}
+
+func oweGoAway(_ state: UnsafeMutablePointer<SessionState>) {
+  unsafe state.pointee.awaitsPing = false
+  unsafe state.pointee.owesGoAway = true
 }
 
 func submitFinalGoAway(_ state: UnsafeMutablePointer<SessionState>) {
-  unsafe state.pointee.awaitsPing = false
+  unsafe state.pointee.owesGoAway = false
   unsafe state.pointee.closed.forgive()
   let last = unsafe nghttp2_session_get_last_proc_stream_id(state.pointee.session)
   unsafe _ = nghttp2_submit_goaway(

@@ -226,6 +226,29 @@ struct ConnectionTests {
     #expect(client.session.isFinished)
   }
 
+  @Test func aRequestRightBehindTheAnswerToThePingIsCountedIn() throws {
+    let client = try Endpoint(server: false)
+    let server = try Endpoint(server: true)
+    let first = client.request()
+    pump(client, server)
+    server.session.goAway(graceful: true)
+    let notice = server.drain()
+    // The PING overtakes the GOAWAY, and here it comes alone.
+    try #require(notice.count > 17 && notice[3] == 6)
+    client.receive(Array(notice[..<17]))
+    let second = client.request()
+    server.receive(client.drain())
+    client.receive(Array(notice[17...]))
+    pump(client, server)
+    #expect(server.events(.requestHead).map(\.stream) == [first, second])
+    #expect(client.events(.goAway).map(\.stream) == [Int32.max, second])
+    #expect(client.events(.streamClosed).isEmpty)
+    for id in [first, second] { server.respond(id, 200, [], end: true) }
+    pump(client, server)
+    #expect(client.events(.responseHead).count == 2)
+    #expect(server.session.isFinished && client.session.isFinished)
+  }
+
   @Test func streamsBeyondGoAwayAreRefused() throws {
     let client = try Endpoint(server: false)
     let server = try Endpoint(server: true)
