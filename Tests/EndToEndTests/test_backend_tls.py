@@ -11,7 +11,6 @@ from websockets.sync.client import connect
 from websockets.sync.server import serve
 
 from harness import behaviours
-from harness.backends import H1Backend
 from harness.certificates import Authority
 from harness.clients import Broken
 from harness.grpc_backend import SERVICE, GRPCBackend, GRPCClient
@@ -142,8 +141,12 @@ def test_subject_alternative_names(edge, host, secure, issuer, names, alternativ
 
 
 def test_clear_text_where_tls_is_expected(edge, host, secure):
+    def say_what_it_is(connection):
+        connection.recv(1)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
+
     before = failures(edge, "other")
-    secure(backend=H1Backend(behaviours.respond, edge.address))
+    secure(backend=BytesBackend(say_what_it_is, edge.address))
     response = get(edge, host)
     assert response.status == 503
     assert failures(edge, "other") > before
