@@ -87,7 +87,9 @@ final class HTTP1Client: SimulatedPeer {
   private func send(_ exchange: Exchange, on link: SimulatedLink) {
     simulation.network.note("client sends \(exchange.id) \(exchange.method) \(exchange.path)")
     var text = "\(exchange.method) \(exchange.path) HTTP/1.1\r\nHost: simulated.test\r\n"
-    if exchange.isUpgrade { text += "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a\r\n" }
+    if exchange.isUpgrade {
+      text += "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    }
     if exchange.expects { text += "Expect: 100-continue\r\n" }
     let hasBody = !exchange.isUpgrade && (exchange.requestLength > 0 || exchange.method == "POST")
     if hasBody {

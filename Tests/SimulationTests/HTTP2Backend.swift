@@ -49,7 +49,10 @@ final class HTTP2Backend: HTTP2Side {
     }
     calls[stream] = Call(exchange: exchange)
     simulation.arrived(exchange, at: endpoint)
-    if exchange.answer.isEarly { later(stream, exchange) }
+    if (head.upgrade == .webSocket) != exchange.isUpgrade {
+      simulation.fail("\(endpoint): request \(exchange.id) is a tunnel, or none, against what was asked")
+    }
+    if exchange.answer.isEarly || exchange.isUpgrade { later(stream, exchange) }
   }
 
   private func data(_ stream: Int32, _ bytes: [UInt8]) {
@@ -65,6 +68,11 @@ final class HTTP2Backend: HTTP2Side {
   private func finish(_ stream: Int32) {
     guard let call = calls[stream] else { return }
     let exchange = call.exchange
+    if exchange.isUpgrade {
+      // A tunnel ends where its client does.
+      if call.received == exchange.requestLength { exchange.delivered += 1 }
+      return
+    }
     exchange.delivered += 1
     if call.received != exchange.requestLength {
       simulation.fail(
@@ -100,8 +108,11 @@ final class HTTP2Backend: HTTP2Side {
     let hasBody = exchange.method != "HEAD" && answer.status != 204
     let length = hasBody ? answer.length : 0
     var fields = [("x-id", "\(exchange.id)"), ("x-endpoint", endpoint)]
-    if answer.framing == .length, answer.status != 204 { fields.append(("content-length", "\(answer.length)")) }
-    let endsAtOnce = length == 0 && !answer.trailers
+    if answer.framing == .length, answer.status != 204, !exchange.isUpgrade {
+      fields.append(("content-length", "\(answer.length)"))
+    }
+    let hasTrailers = answer.trailers && !exchange.isUpgrade
+    let endsAtOnce = length == 0 && !hasTrailers
     withFields(fields, simulation.inbox.fieldList()) {
       _ = session.submitResponse(stream, status: UInt16(answer.status), fields: $0, endStream: endsAtOnce)
     }
@@ -113,7 +124,7 @@ final class HTTP2Backend: HTTP2Side {
         leave(resets: true, "breaks off")
       } else if isBroken {
         session.reset(stream, HTTP2ErrorCode.internalError)
-      } else if answer.trailers {
+      } else if hasTrailers {
         trailers(stream, [("grpc-status", "0")])
       } else {
         write(stream, [], endStream: true)

@@ -98,7 +98,7 @@ struct SimulationPlan {
       exchange.isChunked = random.chance(50)
       exchange.expects = !isHTTP2 && exchange.requestLength > 0 && random.chance(15)
     }
-    if !isHTTP2, exchange.route == .one, random.chance(10) {
+    if !isHTTP2, exchange.route == .one || exchange.route == .two, random.chance(10) {
       exchange.isUpgrade = true
       exchange.method = "GET"
       exchange.requestLength = random.size(largestBody)
