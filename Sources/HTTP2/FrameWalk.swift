@@ -34,6 +34,9 @@ struct FrameWalk {
     return unsafe read(bytes + start, start)
   }
 
+  /// The frame that `next` found last is looked for again: its header lies whole in what comes then.
+  mutating func goBack() { left = 0 }
+
   @inline(never)
   private mutating func nextInPieces(_ bytes: UnsafePointer<UInt8>, _ count: Int, _ position: inout Int) -> Header? {
     let start = position

@@ -40,7 +40,16 @@ public struct HTTP2Session {
   /// read may be moved to bring bodies together. Some errors of the connection
   /// show only in `status` after the next `drain`.
   public func receive(_ bytes: UnsafeMutablePointer<UInt8>, _ count: Int) -> HTTP2Result {
-    unsafe receiveBytes(state, bytes, count)
+    var used = 0
+    return unsafe receiveBytes(state, bytes, count, .max, &used)
+  }
+
+  /// The same, but of no more than `mostFrames` frames that are not DATA, at least one. `used` says how many bytes
+  /// these were, unless the session has come to an end; the others are to be shown again, first.
+  public func receive(
+    _ bytes: UnsafeMutablePointer<UInt8>, _ count: Int, mostFrames: Int, used: inout Int
+  ) -> HTTP2Result {
+    unsafe receiveBytes(state, bytes, count, max(1, mostFrames), &used)
   }
 
   /// Writes what is to be sent, at most `capacity` bytes (at least 32 KiB), and returns how many bytes there

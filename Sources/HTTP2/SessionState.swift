@@ -383,15 +383,25 @@ func submitFinalGoAway(_ state: UnsafeMutablePointer<SessionState>) {
 // MARK: Bytes in
 
 func receiveBytes(
-  _ state: UnsafeMutablePointer<SessionState>, _ bytes: UnsafePointer<UInt8>, _ count: Int
+  _ state: UnsafeMutablePointer<SessionState>, _ bytes: UnsafePointer<UInt8>, _ count: Int, _ mostFrames: Int,
+  _ used: inout Int
 ) -> HTTP2Result {
+  used = count
   if unsafe state.pointee.isDead { return unsafe sessionStatus(state) }
   var fed = 0
   var position = 0
+  var frames = 0
   var hasReset = false
   while let frame = unsafe state.pointee.walk.next(bytes, count, &position) {
     if UInt32(frame.type) == NGHTTP2_RST_STREAM.rawValue { hasReset = true }
-    guard UInt32(frame.type) == NGHTTP2_DATA.rawValue else { continue }
+    guard UInt32(frame.type) == NGHTTP2_DATA.rawValue else {
+      frames &+= 1
+      if frames <= mostFrames { continue }
+      // The first frame is never one too many, so that this one begins in these bytes.
+      unsafe state.pointee.walk.goBack()
+      used = frame.start
+      break
+    }
     // What the frames before this one say about its stream counts: one that is new they may open, and any reset.
     let isNew = unsafe frame.streamID > state.pointee.closed.highest
     guard unsafe hasReset || !isNew && findStream(state, frame.streamID) == nil else { continue }
@@ -400,7 +410,7 @@ func receiveBytes(
     fed = frame.start
     if unsafe checkStream(state, frame.streamID) != 0 { return unsafe sessionStatus(state) }
   }
-  unsafe _ = feed(state, bytes + fed, count - fed)
+  unsafe _ = feed(state, bytes + fed, used - fed)
   unsafe SessionState.carryBlock(state)
   return unsafe sessionStatus(state)
 }

@@ -115,8 +115,8 @@ def attack_for(function, target, seconds, answer):
 
 
 def from_elsewhere(function, *arguments):
-    """Takes only the processor time that nobody else wants. Attackers have processors of their own, and here they must
-    not take the good client's."""
+    """Takes only the processor time that nobody else wants. Attackers, and the backend that they reach, have
+    processors of their own, and here they must not take the good client's."""
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     function(*arguments)
 
@@ -136,7 +136,8 @@ class Range:
     def __init__(self, engine_arguments):
         arguments = [word for name, value in LIMITS.items() for word in ("--limit", f"{name}={value}")]
         self.sluice = SluiceProcess([*arguments, *engine_arguments], workers=1)
-        self.backends = [start(serve, self.sluice.address) for _ in range(2)]
+        self.backends = [
+            start(from_elsewhere, serve, self.sluice.address), start(serve, self.sluice.address)]
         web, good = (pipe.recv() for _, pipe in self.backends)
         self.sluice.start()
         certificate = Certificate([HOST])

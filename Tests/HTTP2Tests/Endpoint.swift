@@ -49,21 +49,22 @@ final class Endpoint {
     inbox.destroy()
   }
 
-  /// Hands the bytes over in pieces, each in memory of its own that is overwritten afterwards.
+  /// Hands the bytes over in pieces, each in memory of its own that is overwritten afterwards. What is not read of a
+  /// piece because of `mostFrames` stands in front of the next one.
   @discardableResult
-  func receive(_ bytes: [UInt8], piece: Int = .max) -> HTTP2Result {
+  func receive(_ bytes: [UInt8], piece: Int = .max, mostFrames: Int = .max) -> HTTP2Result {
     var start = 0
     while start < bytes.count {
-      let end = start + min(piece, bytes.count - start)
-      var part = Array(bytes[start..<end])
+      var part = Array(bytes[start..<start + min(piece, bytes.count - start)])
+      var used = 0
       let result = unsafe part.withUnsafeMutableBufferPointer { buffer in
-        let result = unsafe session.receive(buffer.baseAddress!, buffer.count)
+        let result = unsafe session.receive(buffer.baseAddress!, buffer.count, mostFrames: mostFrames, used: &used)
         collect()
         for index in buffer.indices { unsafe buffer[index] = 0xaa }
         return result
       }
       if result != .ok { return result }
-      start = end
+      start += used
     }
     return .ok
   }

@@ -47,6 +47,7 @@ final class Simulation {
     worker = try Worker(
       mailbox: mailbox, options: options, counters: counters, budget: ProcessBudget(maxMemory: 0), seed: seed, slots: 80
     )
+    worker.framesPerTurn = [64, 1, 5, 64][Int(seed / 3 % 4)]
     network = worker.engine.network
     network.random = random
     network.conditions = plan.conditions

@@ -37,6 +37,15 @@ struct IndexList: ~Copyable {
   }
 
   mutating func removeAll() { count = 0 }
+
+  mutating func removeFirst(_ number: Int32) {
+    var place: Int32 = 0
+    while place + number < count {
+      table[place][] = table[place + number][]
+      place += 1
+    }
+    count -= number
+  }
 }
 
 /// Memory for bytes that a worker owns for its whole life.

@@ -7,24 +7,70 @@ import Telemetry
 extension Worker where Engine: ~Copyable {
   mutating func sessionBytes(_ index: Int32, _ bytes: Bytes) {
     let connection = connections[index]
+    // Behind what is still to be read.
+    let isBehind = !connection[].stash.isEmpty
+    let isLong = engine.nowNanoseconds() &- nowNanoseconds > Self.longTurnNanoseconds
+    let used = isBehind ? 0 : readSession(index, bytes, isLong ? Self.framesOfLongTurns : framesPerTurn)
+    guard used >= 0, used < bytes.count else { return }
+    _ = connection[].stash.append(bytes.slice(used, bytes.count), limit: .max)
+    if isBehind { return }
+    pauseReading(index)
+    unread.append(index)
+  }
+
+  /// Goes on with clients that sent more frames than a turn takes of one connection, so that the others do not wait
+  /// for as long as it pleases one of them.
+  mutating func readSessionsOn() {
+    let count = unread.count
+    var position: Int32 = 0
+    while position < count {
+      let index = unread[position]
+      let connection = connections[index]
+      position += 1
+      guard connection[].role == .downstream, connection[].phase == .http2, !connection[].stash.isEmpty else {
+        continue
+      }
+      let handle = connection[].handle
+      var rest = connection[].stash.take()
+      let used = readSession(index, rest.bytes, Self.framesOfLongTurns)
+      guard used >= 0, isAlive(index, handle), connection[].phase == .http2 else {
+        rest.release()
+        continue
+      }
+      rest.removeFirst(used)
+      connection[].stash = rest
+      if rest.isEmpty { resumeReading(index) } else { unread.append(index) }
+    }
+    unread.removeFirst(count)
+  }
+
+  /// - Parameter mostFrames: of a client, DATA apart.
+  /// - Returns: how many bytes were used; -1 when the connection is gone or reads no more.
+  private mutating func readSession(_ index: Int32, _ bytes: Bytes, _ mostFrames: Int) -> Int {
+    let connection = connections[index]
     let handle = connection[].handle
-    guard let session = connection[].session else { return }
+    guard let session = connection[].session else { return -1 }
     inbox.reset()
     inbox.setNow(milliseconds: nowMilliseconds)
     // SAFETY: input lies in buffers of the engine, of the worker or of a stash, and nobody reads it again.
-    let result = unsafe session.receive(UnsafeMutablePointer(mutating: bytes.start), bytes.count)
+    var used = 0
+    let result = unsafe session.receive(
+      UnsafeMutablePointer(mutating: bytes.start), bytes.count,
+      mostFrames: connection[].role == .downstream ? mostFrames : .max, used: &used)
     if case .fatal(_, let limit) = result, connection[].role == .downstream {
       // What came along is not begun any more: it would only be broken off.
       sessionEnded(index, limit)
       lastWords(index, session)
-      return
+      return -1
     }
     sessionEvents(index)
-    guard isAlive(index, handle) else { return }
+    guard isAlive(index, handle) else { return -1 }
     markDirty(index)
     if case .fatal = result {
       lastWords(index, session)
+      return -1
     }
+    return used
   }
 
   private mutating func countFaults(_ index: Int32) {

@@ -48,6 +48,13 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   let inbox: HTTP2Inbox
   /// HTTP/2 connections with something to send, flushed once a turn.
   var dirty: IndexList
+  /// HTTP/2 connections of clients with stashed input, to be read on in the next turn.
+  var unread: IndexList
+  /// Frames other than DATA that one turn takes of a client's HTTP/2 connection.
+  var framesPerTurn = 64
+  /// The same of what one read brought beyond them, and of every connection once a turn has lasted long.
+  static var framesOfLongTurns: Int { 4 }
+  static var longTurnNanoseconds: UInt64 { 2_000_000 }
   /// HTTP/1 connections with stashed input to look at again, once the present call stack is gone.
   var replays: IndexList
 
@@ -132,6 +139,7 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
     streamTimers = TimerWheel(capacity: streamCapacity)
     dirty = IndexList(capacity: slots * 2)
     replays = IndexList(capacity: slots * 2)
+    unread = IndexList(capacity: slots * 2)
     requestFields = Table(capacity: Self.maximumFields)
     responseFields = Table(capacity: Self.maximumFields)
     plaintext = Scratch(capacity: 64 * 1024)
@@ -176,12 +184,13 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   /// What is left to do when the events of a turn are used up.
   mutating func flushTurn() {
     replayStashes()
+    readSessionsOn()
     flushSessions()
     flushAccessLog()
   }
 
   private func nextWake() -> UInt64 {
-    if mailbox.hasMail || !replays.isEmpty || !dirty.isEmpty { return nowNanoseconds }
+    if mailbox.hasMail || !replays.isEmpty || !unread.isEmpty || !dirty.isEmpty { return nowNanoseconds }
     var next = min(connectionTimers.nextDeadline, streamTimers.nextDeadline, nextSweep)
     let idleSince = pools.oldestIdleSince
     if idleSince != .max { next = min(next, idleSince + UInt64(limits.upstreamIdleTimeout) + 1) }
