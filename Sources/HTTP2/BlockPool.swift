@@ -14,7 +14,7 @@ struct BlockPool {
 
   init(mostBytes: Int) { self.mostBytes = mostBytes }
 
-  /// Enough for the streams of one busy turn.
+  /// Of one worker. 64 gRPC requests at once, on both sides, then take nothing from the heap (`make ratchet`).
   static var defaultBytes: Int { 512 * 1024 }
   static var largestBytes: Int { 1024 }
   private static var plainClass: Int { 5 }

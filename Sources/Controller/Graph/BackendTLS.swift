@@ -48,6 +48,18 @@ struct BackendTLSTable: Sendable {
 }
 
 extension ServiceName {
+  /// The Service of an Istio host: `name` in that namespace, `name.namespace.svc` or
+  /// `name.namespace.svc.cluster.local`; nil: another host, or a pattern.
+  init?(istioHost host: String, in namespace: String) {
+    let labels = host.lowercased().split(separator: ".").map(String.init)
+    guard let name = labels.first, name != "*" else { return nil }
+    switch labels.dropFirst(2).joined(separator: ".") {
+    case "" where labels.count == 1: self.init(namespace: namespace, name: name)
+    case "svc", "svc.cluster.local": self.init(namespace: labels[1], name: name)
+    default: return nil
+    }
+  }
+
   /// How Istio calls it.
   var host: Hostname { Hostname("\(name).\(namespace).svc.cluster.local") }
 }

@@ -6,7 +6,7 @@ struct BackendTLSPolicyNode: Sendable {
   var accepted = Verdict.accepted
   var resolved = Verdict.resolved
   var notices: [Notice] = []
-  /// The Services that it is in force for.
+  /// The Services that it targets, in force or not.
   var services: Set<ServiceName> = []
   /// Gateways that lead to them.
   var ancestors: [ResourceKey] = []

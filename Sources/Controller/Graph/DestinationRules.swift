@@ -37,7 +37,7 @@ struct DestinationRuleStage {
       node.accepted = .no("UnsupportedValue", "spec.workloadSelector chooses other workloads than the ingress")
       return
     }
-    let service = serviceName(rule.host, in: namespace)
+    let service = ServiceName(istioHost: rule.host, in: namespace)
     if let service {
       if references.store.service(service) == nil && references.overridden(service) == nil {
         node.resolved = .no("BackendNotFound", "Service \(service) does not exist")
@@ -66,17 +66,6 @@ struct DestinationRuleStage {
       entries[.number(port.port)] = port.tls.map { entry($0, place, &node, &memory, &builder) } ?? .clear
     }
     table.rules[namespace, default: [:]][host] = entries
-  }
-
-  /// `name`, `name.namespace.svc` or `name.namespace.svc.cluster.local`; nil: another host, or a pattern.
-  private func serviceName(_ host: String, in namespace: String) -> ServiceName? {
-    let labels = host.lowercased().split(separator: ".").map(String.init)
-    guard labels[0] != "*" else { return nil }
-    if labels.count == 1 { return ServiceName(namespace: namespace, name: labels[0]) }
-    guard labels.count >= 3, ["svc", "svc.cluster.local"].contains(labels[2...].joined(separator: ".")) else {
-      return nil
-    }
-    return ServiceName(namespace: labels[1], name: labels[0])
   }
 
   // MARK: its TLS

@@ -85,15 +85,11 @@ struct VirtualServiceRules {
   }
 
   private func service(_ host: String) throws(Fault) -> ServiceName {
+    if let name = ServiceName(istioHost: host, in: object.key.namespace) { return name }
     let labels = host.lowercased().split(separator: ".").map(String.init)
-    if labels.count == 1 { return ServiceName(namespace: object.key.namespace, name: labels[0]) }
-    let name = ServiceName(namespace: labels[1], name: labels[0])
-    let rest = labels.dropFirst(2)
-    if rest.first == "svc", rest.count == 1 || rest.dropFirst().joined(separator: ".") == "cluster.local" {
-      return name
-    }
-    if rest.isEmpty, references.store.service(name) != nil || references.overridden(name) != nil {
-      return name
+    if labels.count == 2 {
+      let name = ServiceName(namespace: labels[1], name: labels[0])
+      if references.store.service(name) != nil || references.overridden(name) != nil { return name }
     }
     throw Fault(
       "BackendNotFound",
