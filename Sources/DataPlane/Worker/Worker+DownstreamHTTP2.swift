@@ -9,13 +9,19 @@ extension Worker where Engine: ~Copyable {
     let connection = connections[index]
     // Behind what is still to be read.
     let isBehind = !connection[].stash.isEmpty
-    let isLong = engine.nowNanoseconds() &- nowNanoseconds > Self.longTurnNanoseconds
-    let used = isBehind ? 0 : readSession(index, bytes, isLong ? Self.framesOfLongTurns : framesPerTurn)
+    let used = isBehind ? 0 : readSession(index, bytes, mostFrames(connection[].role))
     guard used >= 0, used < bytes.count else { return }
     _ = connection[].stash.append(bytes.slice(used, bytes.count), limit: .max)
     if isBehind { return }
     pauseReading(index)
     unread.append(index)
+  }
+
+  /// What may be read now of a connection with that role.
+  private func mostFrames(_ role: Connection.Role) -> Int {
+    guard role == .downstream else { return .max }
+    let isLong = engine.nowNanoseconds() &- nowNanoseconds > Self.longTurnNanoseconds
+    return isLong ? Self.framesOfLongTurns : framesPerTurn
   }
 
   /// Goes on with clients that sent more frames than a turn takes of one connection, so that the others do not wait
@@ -44,7 +50,7 @@ extension Worker where Engine: ~Copyable {
     unread.removeFirst(count)
   }
 
-  /// - Parameter mostFrames: of a client, DATA apart.
+  /// - Parameter mostFrames: DATA apart.
   /// - Returns: how many bytes were used; -1 when the connection is gone or reads no more.
   private mutating func readSession(_ index: Int32, _ bytes: Bytes, _ mostFrames: Int) -> Int {
     let connection = connections[index]
@@ -55,8 +61,7 @@ extension Worker where Engine: ~Copyable {
     // SAFETY: input lies in buffers of the engine, of the worker or of a stash, and nobody reads it again.
     var used = 0
     let result = unsafe session.receive(
-      UnsafeMutablePointer(mutating: bytes.start), bytes.count,
-      mostFrames: connection[].role == .downstream ? mostFrames : .max, used: &used)
+      UnsafeMutablePointer(mutating: bytes.start), bytes.count, mostFrames: mostFrames, used: &used)
     if case .fatal(_, let limit) = result, connection[].role == .downstream {
       // What came along is not begun any more: it would only be broken off.
       sessionEnded(index, limit)
