@@ -128,11 +128,12 @@ class Counter:
         self._runs += 1
         name = f"valgrind-{self._runs}"
         output = os.path.join(self._folder, f"callgrind.{self._runs}")
+        # Under valgrind every turn is long: where its time is up would not be the same twice.
         process = self._processes.start(
             [machine.program("valgrind"), "--tool=callgrind", f"--callgrind-out-file={output}", self._program,
              "--state-dir", os.path.join(self._sluice.data_directory, "dataplane"),
              "--admin", os.path.join(self._folder, name + ".sock"), "--workers", "1", "--engine", engine,
-             "--drain-timeout", "1s"], name)
+             "--drain-timeout", "1s", "--limit", "max-turn-microseconds=0"], name)
 
         def is_ready():
             with open(self._processes.log(name), errors="replace") as file:

@@ -49,7 +49,15 @@ public struct ChunkedDecoder: Sendable {
         if let error = takeSize(byte) { return fail(error) }
         position &+= 1
       case .chunkExtension:
-        if let error = takeExtension(byte, limits) { return fail(error) }
+        let mask = unsafe clinux_control_mask16(p + position)
+        let plain = min(mask == 0 ? 16 : mask.trailingZeroBitCount, n &- position)
+        if plain > 0 {
+          position &+= plain
+          lineExtensionBytes &+= plain
+          if lineExtensionBytes > limits.maxChunkExtensionBytes { return fail(.chunkExtensionTooLong) }
+          continue
+        }
+        if let error = endExtension(byte, limits) { return fail(error) }
         position &+= 1
       case .sizeLF:
         guard byte == lineFeed else { return fail(.bareCR) }
@@ -104,18 +112,13 @@ public struct ChunkedDecoder: Sendable {
     return nil
   }
 
-  private mutating func takeExtension(_ byte: UInt8, _ limits: HTTP1Limits) -> HTTP1Error? {
-    if byte == carriageReturn {
-      extensionBytes &+= lineExtensionBytes
-      guard extensionBytes <= limits.maxChunkExtensionBytes &* 16 &+ dataBytes else {
-        return .chunkExtensionTooLong
-      }
-      state = .sizeLF
-      return nil
-    }
-    if (byte < 0x20 && byte != 0x09) || byte == 0x7f { return refusal(of: byte, otherwise: .chunkExtension) }
-    lineExtensionBytes &+= 1
-    return lineExtensionBytes > limits.maxChunkExtensionBytes ? .chunkExtensionTooLong : nil
+  /// - Parameter byte: a control byte.
+  private mutating func endExtension(_ byte: UInt8, _ limits: HTTP1Limits) -> HTTP1Error? {
+    guard byte == carriageReturn else { return refusal(of: byte, otherwise: .chunkExtension) }
+    extensionBytes &+= lineExtensionBytes
+    guard extensionBytes <= limits.maxChunkExtensionBytes &* 16 &+ dataBytes else { return .chunkExtensionTooLong }
+    state = .sizeLF
+    return nil
   }
 
   private mutating func takeTrailers(

@@ -3,6 +3,8 @@
 struct FrameWalk {
   struct Header {
     var type: UInt8
+    /// Of its payload.
+    var length: Int
     /// Without the reserved bit.
     var streamID: Int32
     /// Where the header begins in the bytes at hand; 0 when it began in those before.
@@ -57,6 +59,6 @@ struct FrameWalk {
   private mutating func read(_ header: UnsafePointer<UInt8>, _ start: Int) -> Header {
     left = unsafe Int(header[0]) << 16 | Int(header[1]) << 8 | Int(header[2])
     let id = unsafe UnsafeRawPointer(header + 5).loadUnaligned(as: UInt32.self).bigEndian & 0x7fff_ffff
-    return unsafe Header(type: header[3], streamID: Int32(bitPattern: id), start: start)
+    return unsafe Header(type: header[3], length: left, streamID: Int32(bitPattern: id), start: start)
   }
 }

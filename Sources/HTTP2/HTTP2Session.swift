@@ -44,7 +44,7 @@ public struct HTTP2Session {
     return unsafe receiveBytes(state, bytes, count, .max, &used)
   }
 
-  /// The same, but of no more than `mostFrames` frames that are not DATA, at least one. `used` says how many bytes
+  /// The same, but of no more than `mostFrames` frames that are no large DATA, at least one. `used` says how many bytes
   /// these were, unless the session has come to an end; the others are to be shown again, first.
   public func receive(
     _ bytes: UnsafeMutablePointer<UInt8>, _ count: Int, mostFrames: Int, used: inout Int

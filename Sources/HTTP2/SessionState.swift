@@ -382,6 +382,9 @@ func submitFinalGoAway(_ state: UnsafeMutablePointer<SessionState>) {
 
 // MARK: Bytes in
 
+/// DATA with fewer bytes costs what a frame costs, rather than what its bytes cost.
+private let smallData = 1024
+
 func receiveBytes(
   _ state: UnsafeMutablePointer<SessionState>, _ bytes: UnsafePointer<UInt8>, _ count: Int, _ mostFrames: Int,
   _ used: inout Int
@@ -393,15 +396,18 @@ func receiveBytes(
   var frames = 0
   var hasReset = false
   while let frame = unsafe state.pointee.walk.next(bytes, count, &position) {
-    if UInt32(frame.type) == NGHTTP2_RST_STREAM.rawValue { hasReset = true }
-    guard UInt32(frame.type) == NGHTTP2_DATA.rawValue else {
+    let isData = UInt32(frame.type) == NGHTTP2_DATA.rawValue
+    if !isData || frame.length < smallData {
       frames &+= 1
-      if frames <= mostFrames { continue }
-      // The first frame is never one too many, so that this one begins in these bytes.
-      unsafe state.pointee.walk.goBack()
-      used = frame.start
-      break
+      if frames > mostFrames {
+        // The first frame is never one too many, so that this one begins in these bytes.
+        unsafe state.pointee.walk.goBack()
+        used = frame.start
+        break
+      }
     }
+    if UInt32(frame.type) == NGHTTP2_RST_STREAM.rawValue { hasReset = true }
+    if !isData { continue }
     // What the frames before this one say about its stream counts: one that is new they may open, and any reset.
     let isNew = unsafe frame.streamID > state.pointee.closed.highest
     guard unsafe hasReset || !isNew && findStream(state, frame.streamID) == nil else { continue }

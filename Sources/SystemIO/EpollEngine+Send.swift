@@ -61,6 +61,7 @@ extension EpollEngine {
     switch unsafe System.send(index, start, slot.pointee.unsent.count) {
     case .done(let n):
       unsafe slot.pointee.unsent.removeFirst(n)
+      if unsafe slot.pointee.kind == .closing { waitForDrain(index) }
       if unsafe !slot.pointee.unsent.isEmpty { break }
       unsafe slot.pointee.flags.insert(.drainedDue)
       if unsafe slot.pointee.flags.contains(.shutdownDue) {

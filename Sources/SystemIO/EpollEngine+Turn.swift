@@ -11,7 +11,7 @@ extension EpollEngine {
     if index != current { unsafe ready.append(index, slots) }
   }
 
-  private mutating func enqueueLater(_ index: Int32) { unsafe later.append(index, slots) }
+  mutating func enqueueLater(_ index: Int32) { unsafe later.append(index, slots) }
 
   private mutating func beginTurn() {
     if current >= 0 {
@@ -21,6 +21,7 @@ extension EpollEngine {
     }
     unsafe ready.take(&later, slots)
     turn &+= 1
+    share = TurnShare()
   }
 
   // MARK: wait
@@ -49,6 +50,7 @@ extension EpollEngine {
       let (own, isLate) = timers.nextDeadline.multipliedReportingOverflow(by: 1_000_000)
       if !isLate { end = min(end, own) }
     }
+    if !discards.isEmpty { end = min(end, discardPace.notBefore) }
     if end == .max { return -1 }
     let now = monotonicNanoseconds()
     if end <= now { return 0 }
@@ -57,7 +59,10 @@ extension EpollEngine {
 
   private mutating func expireTimers() {
     timers.advance(nowMilliseconds: monotonicNanoseconds() / 1_000_000)
-    while true {
+    // What is left is for the next turn, which comes at once.
+    var left = options.timersPerTurn
+    while left > 0 {
+      left &-= 1
       let index = timers.popExpired()
       if index < 0 { return }
       switch unsafe slots[Int(index)].kind {
@@ -102,7 +107,10 @@ extension EpollEngine {
     while true {
       if current < 0 {
         current = unsafe ready.popFirst(slots)
-        if current < 0 { return false }
+        if current < 0 {
+          if !discards.isEmpty { discardSome() }
+          return false
+        }
       }
       let gaveEvent =
         switch unsafe slots[Int(current)].kind {
@@ -183,10 +191,17 @@ extension EpollEngine {
     let flags = unsafe slot.pointee.flags
     if flags.contains([.readable, .receiving]), !flags.contains(.ended) {
       if !takesShare(index, of: options.receivesPerTurn) { return false }
+      if flags.contains(.bulk), !hasBulkTime() {
+        enqueueLater(index)
+        return false
+      }
       if receive(index, &event) { return true }
     }
     return unsafe slot.pointee.error != 0 && stepFailure(index, &event)
   }
+
+  @inline(never)
+  private mutating func hasBulkTime() -> Bool { share.hasTime(of: options.bulkNanoseconds) }
 
   private mutating func finishConnecting(_ index: Int32, _ event: inout IOEvent) {
     let slot = unsafe slots + Int(index)
@@ -218,8 +233,12 @@ extension EpollEngine {
     case .done(let n) where n > 0:
       // A short read has emptied the socket; what comes after makes an edge. After the peer's end
       // there is none, so that only a read of nothing is the end.
-      if n < capacity, unsafe !slot.pointee.flags.contains(.readToEnd) {
-        unsafe slot.pointee.flags.remove(.readable)
+      if n == capacity {
+        unsafe slot.pointee.flags.insert(.bulk)
+      } else if unsafe slot.pointee.flags.contains(.readToEnd) {
+        unsafe slot.pointee.flags.remove(.bulk)
+      } else {
+        unsafe slot.pointee.flags.remove([.bulk, .readable])
       }
       fill(&event, .received, index)
       unsafe event.bytes = unsafe receiveScratch
@@ -320,36 +339,63 @@ extension EpollEngine {
   // MARK: Sockets without an owner
 
   /// Never gives an event.
+  @inline(never)
   private mutating func stepClosing(_ index: Int32) -> Bool {
+    if unsafe slots[Int(index)].error != 0 {
+      if share.takesClose(of: options.closesPerTurn) { release(index) } else { enqueueLater(index) }
+      return false
+    }
+    drain(index)
+    let slot = unsafe slots + Int(index)
+    if unsafe slot.pointee.kind == .closing && slot.pointee.flags.contains(.readable) {
+      unsafe discards.append(index, slots)
+    }
+    return false
+  }
+
+  /// Sends what the owner has left, and begins to linger when all is sent.
+  private mutating func drain(_ index: Int32) {
     let slot = unsafe slots + Int(index)
     if unsafe slot.pointee.flags.contains(.writable) {
       unsafe slot.pointee.flags.remove(.writable)
       if unsafe slot.pointee.flags.contains(.connecting) {
         unsafe slot.pointee.flags.remove(.connecting)
-        if System.takeError(index) != 0 {
-          release(index)
-          return false
-        }
+        if System.takeError(index) != 0 { return release(index) }
       }
       flush(index)
-      if unsafe slot.pointee.error != 0 {
-        release(index)
-        return false
-      }
+      if unsafe slot.pointee.error != 0 { return release(index) }
       if unsafe slot.pointee.unsent.isEmpty { beginLinger(index) }
     }
-    while unsafe slot.pointee.kind == .closing && slot.pointee.flags.contains(.readable) {
-      if !takesShare(index, of: options.receivesPerTurn) { return false }
-      switch unsafe System.receive(index, receiveScratch, options.receiveBytes) {
-      case .done(let n) where n > 0: break
-      case .wouldBlock: unsafe slot.pointee.flags.remove(.readable)
-      case .failed: release(index)
-      case .done:
-        unsafe slot.pointee.flags.remove(.readable)
-        unsafe slot.pointee.flags.insert(.ended)
-        if unsafe slot.pointee.flags.contains(.shutdownDone) { release(index) }
-      }
+  }
+
+  @inline(never)
+  private mutating func discardSome() {
+    let began = monotonicNanoseconds()
+    if began < discardPace.notBefore { return }
+    var now = began
+    repeat {
+      let index = unsafe discards.popFirst(slots)
+      if index < 0 { break }
+      // A new owner of the slot may have something to get.
+      if unsafe slots[Int(index)].kind == .closing { discard(index) } else { enqueue(index) }
+      now = monotonicNanoseconds()
+    } while now &- began < options.discardNanoseconds
+    discardPace.rest(after: began, until: now)
+  }
+
+  private mutating func discard(_ index: Int32) {
+    drain(index)
+    let slot = unsafe slots + Int(index)
+    guard unsafe slot.pointee.kind == .closing && slot.pointee.flags.contains(.readable) else { return }
+    // Of TCP nothing is copied (MSG_TRUNC, tcp(7)).
+    switch unsafe System.receive(index, receiveScratch, options.receiveBytes, flags: Int32(MSG_TRUNC)) {
+    case .done(let n) where n > 0: unsafe discards.append(index, slots)
+    case .wouldBlock: unsafe slot.pointee.flags.remove(.readable)
+    case .failed: release(index)
+    case .done:
+      unsafe slot.pointee.flags.remove(.readable)
+      unsafe slot.pointee.flags.insert(.ended)
+      if unsafe slot.pointee.flags.contains(.shutdownDone) { release(index) }
     }
-    return false
   }
 }

@@ -34,6 +34,11 @@ internal import Glibc
   var ready = SlotQueue<EpollSlot>()
   /// Slots that have had their share of this turn.
   var later = SlotQueue<EpollSlot>()
+  /// Sockets without an owner on which something may have come.
+  var discards = SlotQueue<EpollSlot>()
+  var discardPace = DiscardPace()
+  /// What of this turn is spent.
+  var share = TurnShare()
   public internal(set) var closingCount = 0
 
   public init(options: EngineOptions) throws(SystemError) {
@@ -213,8 +218,15 @@ internal import Glibc
   }
 
   public mutating func close(_ socket: Socket) {
-    guard unsafe slot(of: socket) != nil else { return }
-    release(socket.index)
+    guard let slot = unsafe slot(of: socket) else { return }
+    if share.takesClose(of: options.closesPerTurn) { return release(socket.index) }
+    // In a later turn.
+    unsafe slot.pointee.kind = .closing
+    unsafe slot.pointee.error = ECANCELED
+    unsafe slot.pointee.flags.insert(.broken)
+    unsafe slot.pointee.unsent.release()
+    closingCount &+= 1
+    enqueueLater(socket.index)
   }
 
   public mutating func resetOnClose(_ socket: Socket) {
@@ -236,8 +248,13 @@ internal import Glibc
       return
     }
     unsafe slot.pointee.flags.insert(.shutdownDue)
+    waitForDrain(socket.index)
+  }
+
+  /// The peer of a socket without an owner has this long to take more of what is unsent.
+  mutating func waitForDrain(_ index: Int32) {
     let now = monotonicNanoseconds() / 1_000_000
-    timers.schedule(socket.index, atMilliseconds: now &+ options.closeDrainMilliseconds)
+    timers.schedule(index, atMilliseconds: now &+ options.closeDrainMilliseconds)
   }
 
   /// Everything is sent: half-closes and gives the peer time to see it. Resetting at once could

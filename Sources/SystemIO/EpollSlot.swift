@@ -58,6 +58,8 @@ struct SlotFlags: OptionSet {
   static let sendFailedGiven = SlotFlags(rawValue: 1 << 8)
   /// `drained` is to be given out.
   static let drainedDue = SlotFlags(rawValue: 1 << 9)
+  /// The last read filled the buffer.
+  static let bulk = SlotFlags(rawValue: 1 << 12)
   /// Half-close when the stash is empty.
   static let shutdownDue = SlotFlags(rawValue: 1 << 10)
   static let shutdownDone = SlotFlags(rawValue: 1 << 11)

@@ -3,16 +3,24 @@ public struct EngineOptions: Sendable {
   /// Highest number of descriptors (exclusive). 0: what the process may open.
   public var slotLimit = 0
   /// Most bytes of one `received` event.
-  public var receiveBytes = 262_144
+  public var receiveBytes = 131_072
   /// Most `received` events of one socket in a turn; what is left waits for the next turn.
   public var receivesPerTurn: UInt16 = 2
+  /// How long a turn reads from sockets that bring more than others, which the others would have to wait for.
+  public var bulkNanoseconds: UInt64 = 50_000
+  /// How long a turn discards what comes in on sockets that `closeWhenDrained` has in hand.
+  public var discardNanoseconds: UInt64 = 50_000
   /// Most connections that one listening socket takes in a turn.
-  public var acceptsPerTurn: UInt16 = 64
-  /// How long `closeWhenDrained` waits for the peer to take the unsent bytes.
+  public var acceptsPerTurn: UInt16 = 16
+  /// How long `closeWhenDrained` waits for the peer to take more of the unsent bytes.
   public var closeDrainMilliseconds: UInt64 = 60_000
   /// How long `closeWhenDrained` then reads and discards, so that a peer that is still sending
   /// gets to see what was sent before the connection goes (RFC 9112 section 9.6).
   public var lingerMilliseconds: UInt64 = 2_000
+  /// Most sockets whose time is over in a turn.
+  public var timersPerTurn = 64
+  /// Most sockets that a turn closes: a client may have a hundred requests under way when it goes.
+  public var closesPerTurn = 16
   /// How long a listening socket rests when not even a connection to refuse can be taken in.
   public var acceptPauseMilliseconds: UInt64 = 100
 
@@ -112,6 +120,37 @@ extension IOEngine where Self: ~Copyable {
   public func nowNanoseconds() -> UInt64 { monotonicNanoseconds() }
 
   public mutating func refuse(_ descriptor: Int32) { System.close(descriptor) }
+}
+
+/// What a turn has spent on what could keep the others waiting.
+struct TurnShare {
+  private var since: UInt64 = 0
+  private var closes = 0
+
+  /// Whether there is time for another large read: for one there always is.
+  mutating func hasTime(of nanoseconds: UInt64) -> Bool {
+    let now = monotonicNanoseconds()
+    if since == 0 {
+      since = now
+      return true
+    }
+    return now &- since < nanoseconds
+  }
+
+  @inline(__always)
+  mutating func takesClose(of limit: Int) -> Bool {
+    closes &+= 1
+    return closes <= limit
+  }
+}
+
+/// When what nobody will read is taken from the kernel again. It gets a fifth of the time at most: who is told to go
+/// and sends on could keep a loop busy with it otherwise.
+struct DiscardPace {
+  /// Nanoseconds of the monotonic clock.
+  private(set) var notBefore: UInt64 = 0
+
+  mutating func rest(after began: UInt64, until now: UInt64) { notBefore = now &+ 4 &* (now &- began) }
 }
 
 /// Limits that callers of an engine must know.

@@ -157,6 +157,7 @@ extension UringEngine {
         unsafe slot.pointee.flags.insert(.drainedDue)
         if unsafe slot.pointee.flags.contains(.shutdownDue) { hasShutdownsDue = true }
       }
+      if unsafe slot.pointee.kind == .closing { waitForDrain(index) }
     case .wouldBlock: break
     case .failed(let error):
       breakConnection(index, error)

@@ -10,6 +10,7 @@ extension UringEngine {
     releaseCurrent()
     unsafe ready.take(&later, slots)
     turn &+= 1
+    share = TurnShare()
     if hasShutdownsDue { shutDownAll() }
     reconcileAll()
     buffers.offer()
@@ -24,6 +25,7 @@ extension UringEngine {
       let (own, isLate) = timers.nextDeadline.multipliedReportingOverflow(by: 1_000_000)
       if !isLate { end = min(end, own) }
     }
+    if !discards.isEmpty { end = min(end, discardPace.notBefore) }
     if end == .max { return nil }
     let now = monotonicNanoseconds()
     return end <= now ? 0 : end &- now
@@ -31,7 +33,10 @@ extension UringEngine {
 
   private mutating func expireTimers() {
     timers.advance(nowMilliseconds: monotonicNanoseconds() / 1_000_000)
-    while true {
+    // What is left is for the next turn, which comes at once.
+    var left = options.timersPerTurn
+    while left > 0 {
+      left &-= 1
       let index = timers.popExpired()
       if index < 0 { return }
       switch unsafe slots[Int(index)].kind {
@@ -132,7 +137,7 @@ extension UringEngine {
 
   mutating func enqueue(_ index: Int32) { unsafe ready.append(index, slots) }
 
-  private mutating func enqueueLater(_ index: Int32) { unsafe later.append(index, slots) }
+  mutating func enqueueLater(_ index: Int32) { unsafe later.append(index, slots) }
 
   /// Whether the slot may have another event of the costly kind in this turn.
   @inline(__always)
@@ -159,7 +164,10 @@ extension UringEngine {
     }
     while true {
       let index = unsafe ready.popFirst(slots)
-      if index < 0 { return false }
+      if index < 0 {
+        if !discards.isEmpty { discardSome() }
+        return false
+      }
       if stepReady(index, &event) { return true }
     }
   }
@@ -251,13 +259,50 @@ extension UringEngine {
   private mutating func discarded(_ index: Int32, _ result: Int32) -> Bool {
     let slot = unsafe slots + Int(index)
     switch result {
-    case 1..., -ENOBUFS, -ECANCELED, -EINTR, -EAGAIN: break
-    case 0:
-      unsafe slot.pointee.flags.insert(.peerEnded)
-      if unsafe slot.pointee.flags.contains(.shutdownDone) { release(index) }
+    case 1...:
+      unsafe slot.pointee.flags.formUnion([.bulk, .readable])
+      change(index)
+    case -ENOBUFS, -ECANCELED, -EINTR, -EAGAIN: break
+    case 0: discardedAll(index)
     default: release(index)
     }
     return false
+  }
+
+  private mutating func discardedAll(_ index: Int32) {
+    unsafe slots[Int(index)].flags.insert(.peerEnded)
+    if unsafe slots[Int(index)].flags.contains(.shutdownDone) { release(index) }
+  }
+
+  @inline(never)
+  private mutating func discardSome() {
+    let began = monotonicNanoseconds()
+    if began < discardPace.notBefore { return }
+    var now = began
+    repeat {
+      let index = unsafe discards.popFirst(slots)
+      if index < 0 { break }
+      // A new owner of the slot may have something to get.
+      if unsafe slots[Int(index)].kind == .closing { discard(index) } else { enqueue(index) }
+      now = monotonicNanoseconds()
+    } while now &- began < options.discardNanoseconds
+    discardPace.rest(after: began, until: now)
+  }
+
+  private mutating func discard(_ index: Int32) {
+    if unsafe slots[Int(index)].error != 0 { return release(index) }
+    guard unsafe slots[Int(index)].flags.contains(.readable) else { return }
+    // Of TCP nothing is copied (MSG_TRUNC, tcp(7)).
+    switch unsafe System.receive(index, scratch, options.receiveBytes, flags: Int32(MSG_TRUNC)) {
+    case .done(let n) where n > 0:
+      if n < options.receiveBytes { unsafe slots[Int(index)].flags.remove(.readable) }
+      change(index)
+    case .done: discardedAll(index)
+    case .wouldBlock:
+      unsafe slots[Int(index)].flags.remove(.readable)
+      change(index)
+    case .failed: release(index)
+    }
   }
 
   @inline(never)
@@ -348,7 +393,13 @@ extension UringEngine {
       fill(&event, .readable, index)
       return true
     case .closing:
-      if unsafe slots[Int(index)].error != 0 { release(index) }
+      if unsafe slots[Int(index)].error != 0 {
+        if share.takesClose(of: options.closesPerTurn) { release(index) } else { enqueueLater(index) }
+      } else if unsafe slots[Int(index)].flags.contains([.bulk, .readable]),
+        unsafe !slots[Int(index)].flags.contains(.receiveArmed)
+      {
+        unsafe discards.append(index, slots)
+      }
       return false
     case .free, .listener: return false
     }
@@ -386,7 +437,7 @@ extension UringEngine {
   private mutating func readBulk(
     _ slot: UnsafeMutablePointer<UringSlot>, _ index: Int32, _ event: inout IOEvent
   ) -> Bool {
-    guard unsafe takesShare(slot, of: options.receivesPerTurn) else {
+    guard unsafe takesShare(slot, of: options.receivesPerTurn), share.hasTime(of: options.bulkNanoseconds) else {
       enqueueLater(index)
       return false
     }

@@ -55,6 +55,8 @@ internal import Glibc
   /// Ends of sockets that are closing and of rests of listening sockets.
   var timers: TimerWheel
   var turn: UInt32 = 0
+  /// What of this turn is spent.
+  var share = TurnShare()
   /// What was pushed since the last `enter`.
   var batch: UInt32 = 1
   var arenaUsed = 0
@@ -69,6 +71,9 @@ internal import Glibc
   var ready = SlotQueue<UringSlot>()
   /// Slots that have had their share of this turn.
   var later = SlotQueue<UringSlot>()
+  /// Sockets without an owner on which something may have come.
+  var discards = SlotQueue<UringSlot>()
+  var discardPace = DiscardPace()
   /// Whether a half-close waits for the batch to be handed over.
   var hasShutdownsDue = false
   public internal(set) var closingCount = 0
@@ -303,8 +308,12 @@ internal import Glibc
     submit()
   }
 
+  /// Read by readiness at first: a multishot receive would take all that a stranger has sent, up to half a megabyte,
+  /// before anyone has looked at the first of it.
   public mutating func adopt(_ descriptor: Int32) -> Socket? {
-    register(descriptor, .stream) ? handle(descriptor) : nil
+    guard register(descriptor, .stream) else { return nil }
+    unsafe slots[Int(descriptor)].flags.insert(.bulk)
+    return handle(descriptor)
   }
 
   public mutating func watch(_ descriptor: Int32) -> Socket? {
@@ -336,8 +345,15 @@ internal import Glibc
   }
 
   public mutating func close(_ socket: Socket) {
-    guard unsafe slot(of: socket) != nil else { return }
-    release(socket.index)
+    guard let slot = unsafe slot(of: socket) else { return }
+    if share.takesClose(of: options.closesPerTurn) { return release(socket.index) }
+    // In a later turn.
+    unsafe slot.pointee.kind = .closing
+    unsafe slot.pointee.error = ECANCELED
+    unsafe slot.pointee.flags.insert(.broken)
+    unsafe slot.pointee.unsent.release()
+    closingCount &+= 1
+    enqueueLater(socket.index)
   }
 
   public mutating func resetOnClose(_ socket: Socket) {
@@ -353,13 +369,20 @@ internal import Glibc
     }
     unsafe slot.pointee.kind = .closing
     unsafe slot.pointee.arrived.release()
-    unsafe slot.pointee.flags.remove([.receiving, .drainedDue, .bulk])
+    unsafe slot.pointee.flags.remove([.receiving, .drainedDue])
+    // Its last read was a full one: more is on its way, which is not worth a copy.
+    if unsafe slot.pointee.run > 0 { unsafe slot.pointee.flags.formUnion([.bulk, .readable]) }
     unsafe slot.pointee.flags.insert(.shutdownDue)
     closingCount &+= 1
-    let now = monotonicNanoseconds() / 1_000_000
-    timers.schedule(socket.index, atMilliseconds: now &+ options.closeDrainMilliseconds)
+    waitForDrain(socket.index)
     hasShutdownsDue = true
     change(socket.index)
+  }
+
+  /// The peer of a socket without an owner has this long to take more of what is unsent.
+  mutating func waitForDrain(_ index: Int32) {
+    let now = monotonicNanoseconds() / 1_000_000
+    timers.schedule(index, atMilliseconds: now &+ options.closeDrainMilliseconds)
   }
 
   // MARK: Receiving on and off

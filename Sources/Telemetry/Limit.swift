@@ -21,7 +21,7 @@ public enum Limit: UInt8, CaseIterable, Sendable {
   case upstreamConnectTimeout, upstreamIdleTimeout, maxIdleUpstreamPerEndpoint
   case maxUpstreamPerEndpoint, maxUpstreamStreams, maxUpstreamSessions, maxInterimResponses
   // The process.
-  case drainTimeout, maxAdminConnections, maxMemory
+  case drainTimeout, maxAdminConnections, maxTurnMicroseconds, maxMemory
 
   /// Position in a `CounterBlock`.
   @inlinable public var index: Int {
@@ -50,7 +50,7 @@ public enum Limit: UInt8, CaseIterable, Sendable {
     switch self {
     case .idleTimeout, .tlsTicketKeyInterval, .bufferHighWater, .bufferLowWater, .streamWindow, .maxStreamWindow,
       .connectionWindow,
-      .upstreamIdleTimeout, .maxIdleUpstreamPerEndpoint, .maxUpstreamStreams, .drainTimeout:
+      .upstreamIdleTimeout, .maxIdleUpstreamPerEndpoint, .maxUpstreamStreams, .drainTimeout, .maxTurnMicroseconds:
       true
     default: false
     }
@@ -86,7 +86,7 @@ extension Limit {
       messageDefinition
     case .upstreamConnectTimeout, .upstreamIdleTimeout, .maxIdleUpstreamPerEndpoint,
       .maxUpstreamPerEndpoint, .maxUpstreamStreams, .maxUpstreamSessions, .maxInterimResponses, .drainTimeout,
-      .maxAdminConnections, .maxMemory:
+      .maxAdminConnections, .maxTurnMicroseconds, .maxMemory:
       upstreamDefinition
     default: http2Definition
     }
@@ -227,6 +227,10 @@ extension Limit {
       Self.time("drain-timeout", "from SIGTERM until what is still open is closed")
     case .maxAdminConnections:
       Self.count("max-admin-connections", 1...10_000, "connections of the admin socket and port")
+    case .maxTurnMicroseconds:
+      Self.count(
+        "max-turn-microseconds", 0...1_000_000,
+        "after that much of a worker's turn, what is left of a client's input waits for the next; 0 for no limit")
     default:
       Self.bytes(
         "max-memory", 0...(1 << 50),

@@ -54,6 +54,7 @@ public struct Limits: Sendable, Equatable {
 
   public var drainTimeout = 30_000
   public var maxAdminConnections = 64
+  public var maxTurnMicroseconds = 100
   public var maxMemory = 2 << 30
 
   public init() {}
@@ -124,6 +125,7 @@ public struct Limits: Sendable, Equatable {
     case .maxUpstreamSessions: \.maxUpstreamSessions
     case .drainTimeout: \.drainTimeout
     case .maxAdminConnections: \.maxAdminConnections
+    case .maxTurnMicroseconds: \.maxTurnMicroseconds
     case .maxMemory: \.maxMemory
     }
   }

@@ -13,7 +13,7 @@ from harness.backends import H1Backend
 from harness.clients import Broken, H1Client, H2Client
 from harness.objects import forward, gateway, http_listener, http_route, service
 from harness.process import ROOT, SluiceProcess, binaries
-from harness.raw_http2 import ENHANCE_YOUR_CALM, GOAWAY, PING, RawClient, frame
+from harness.raw_http2 import ENHANCE_YOUR_CALM, GOAWAY, PING, SETTINGS, RawClient, frame
 from harness.waiting import wait_until
 
 HOST = "limits.sluice.test"
@@ -322,6 +322,8 @@ def pings(count):
 def test_answers_that_queue_up(tight, logged):
     """As many PING frames at once as answers may wait are answered; more are the end, however few a turn reads."""
     with RawClient(tight.sluice.address, tight.sluice.port(80)) as client:
+        # The client's SETTINGS are answered as well.
+        client.until(lambda found: found.kind == SETTINGS and found.flags == 1)
         client.send(*pings(3))
         for number in range(3):
             answer = client.until(lambda found: found.kind == PING)

@@ -118,8 +118,9 @@ import SystemIO
   private func releaseLater(_ slot: SimulatedSlot, milliseconds: UInt64) {
     let generation = slot.generation
     let network = network
+    slot.closesAt = network.now + milliseconds * 1_000_000
     network.after(Int(milliseconds) * 1000) {
-      guard slot.generation == generation, slot.kind == .closing else { return }
+      guard slot.generation == generation, slot.kind == .closing, slot.closesAt <= network.now else { return }
       slot.link?.workerCloses()
       network.release(slot)
     }
@@ -178,6 +179,7 @@ import SystemIO
       link.take(slot.kept[..<count])
       slot.kept.removeFirst(count)
       if slot.kept.isEmpty { slot.isDrainedDue = !isFirst } else if link.room > 0 { network.enqueueLater(slot.index) }
+      if slot.kind == .closing { releaseLater(slot, milliseconds: options.closeDrainMilliseconds) }
     }
     guard slot.kept.isEmpty, slot.isShutdownDue else { return }
     (slot.isShutdownDue, slot.isShutdown) = (false, true)

@@ -208,6 +208,8 @@ final class SimulatedSlot {
   var isDrainedDue = false
   var isShutdownDue = false
   var isShutdown = false
+  /// When a socket without an owner is cut off.
+  var closesAt: UInt64 = 0
   var endWasGiven = false
   var failureWasGiven = false
   var sendFailureWasGiven = false

@@ -158,6 +158,9 @@ extension Worker where Engine == SimulatedEngine {
     if connection.phase != .connecting, connection.flags.contains(.readingPaused) == slot.isReceiving {
       return "it is \(slot.isReceiving ? "" : "not ")read, and its flags say the contrary"
     }
+    if connection.flags.contains(.waitsForTurn), !unread.contains(index) || !connection.flags.contains(.readingPaused) {
+      return "it waits for a turn that does not come, or is read meanwhile"
+    }
     if connection.deadline != 0 {
       if connection.timerAt == 0 { return "it has a deadline and no timer" }
       if connection.timerAt > connection.deadline { return "its timer fires after its deadline" }

@@ -98,6 +98,7 @@ extension EngineSuite where Engine: ~Copyable {
     var options = EngineOptions()
     options.receiveBytes = 1_000
     options.receivesPerTurn = 3
+    options.bulkNanoseconds = .max
     let d = try D(options)
     let (greedyDescriptor, greedyPeer) = Sockets.pair()
     let (modestDescriptor, modestPeer) = Sockets.pair()
@@ -107,13 +108,41 @@ extension EngineSuite where Engine: ~Copyable {
     #expect(modestPeer.write("x") == 1)
     d.engine.startReceiving(greedy)
     d.engine.startReceiving(modest)
-    #expect(d.turn().count { $0.socket == greedy } == 3)
+    #expect((1...3).contains(d.turn().count { $0.socket == greedy }))
     // What is left needs no new edge.
-    #expect(d.turn(5_000).count { $0.socket == greedy } == 3)
+    #expect((1...3).contains(d.turn(5_000).count { $0.socket == greedy }))
     // Memory to receive into may have run out in the first turn, not in the second.
     #expect(d.log.count { $0.socket == modest } == 1)
     #expect(d.until { _ in d.received(greedy).count == message.count })
     #expect(d.received(greedy) == message)
+  }
+
+  func readsMuchForALittleTime() throws {
+    var options = EngineOptions()
+    options.receiveBytes = 1_000
+    options.bulkNanoseconds = 0
+    let d = try D(options)
+    let pairs = [Sockets.pair(), Sockets.pair()]
+    let (modestDescriptor, modestPeer) = Sockets.pair()
+    let modest = try d.adopted(modestDescriptor)
+    d.engine.startReceiving(modest)
+    let message = pattern(20_000)
+    var greedy: [Socket] = []
+    for (descriptor, peer) in pairs {
+      greedy.append(try d.adopted(descriptor))
+      #expect(peer.write(message[...]) == 20_000)
+      d.engine.startReceiving(greedy[greedy.count - 1])
+    }
+    // A first full read of each says that it brings much.
+    #expect(d.until { log in greedy.allSatisfy { socket in log.contains { $0.socket == socket } } })
+    #expect(modestPeer.write("x") == 1)
+    var turns = 0
+    while greedy.contains(where: { d.received($0).count < message.count }), turns < 10_000 {
+      #expect(d.turn().count { greedy.contains($0.socket) } <= 1)
+      turns += 1
+    }
+    #expect(greedy.allSatisfy { d.received($0) == message })
+    #expect(d.log.count { $0.socket == modest } == 1)
   }
 
   func closesWhenDrained() throws {
@@ -141,6 +170,27 @@ extension EngineSuite where Engine: ~Copyable {
     peer.close()
     #expect(d.until { _ in d.engine.closingCount == 0 })
     #expect(d.log.isEmpty)
+  }
+
+  func goesOnClosingWhileThePeerReads() throws {
+    var options = EngineOptions()
+    options.closeDrainMilliseconds = 300
+    let d = try D(options)
+    let (descriptor, peer) = Sockets.pair()
+    let socket = try d.adopted(descriptor)
+    let answer = pattern(2_000_000)
+    d.send(socket, answer)
+    d.engine.closeWhenDrained(socket)
+    let start = monotonicNanoseconds()
+    var got: [UInt8] = []
+    // Several times as long as it would wait for a peer that takes nothing.
+    while case .bytes(let bytes) = peer.read(limit: 100_000) {
+      got += bytes
+      let pause = monotonicNanoseconds() + 60_000_000
+      while monotonicNanoseconds() < pause { d.turn(10) }
+    }
+    #expect(monotonicNanoseconds() - start > 900_000_000)
+    #expect(got == answer)
   }
 
   func boundsTheTimeOfClosing() throws {

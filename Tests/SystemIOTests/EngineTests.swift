@@ -23,7 +23,9 @@ extension EngineSuite where Engine: ~Copyable {
       "wakesFromAnotherThread": { try $0.wakesFromAnotherThread() },
       "waitsUntilTheDeadline": { try $0.waitsUntilTheDeadline() },
       "sharesATurnFairly": { try $0.sharesATurnFairly() },
+      "readsMuchForALittleTime": { try $0.readsMuchForALittleTime() },
       "closesWhenDrained": { try $0.closesWhenDrained() },
+      "goesOnClosingWhileThePeerReads": { try $0.goesOnClosingWhileThePeerReads() },
       "boundsTheTimeOfClosing": { try $0.boundsTheTimeOfClosing() },
       "watchesDatagrams": { try $0.watchesDatagrams() },
     ]

@@ -54,6 +54,8 @@ struct Connection {
     case untilClose
     /// The message is complete; on a downstream connection pipelined bytes wait for the response.
     case done
+
+    var isBody: Bool { self == .length || self == .chunked || self == .untilClose }
   }
 
   struct Flags: OptionSet {
@@ -82,6 +84,8 @@ struct Connection {
     static let inHandshakes = Flags(rawValue: 1 << 15)
     /// The responses to pipelined requests fill the buffer: the next request is read when they are out.
     static let waitsForRoom = Flags(rawValue: 1 << 16)
+    /// The rest of its input waits for a later turn, and nothing more is read: see `readOn`.
+    static let waitsForTurn = Flags(rawValue: 1 << 17)
     /// A partial head has come, or an HTTP/2 client's SETTINGS have not; `deadline` is when the rest must be there.
     static let headTimerRuns = Flags(rawValue: 1 << 14)
   }

@@ -37,14 +37,43 @@ struct IndexList: ~Copyable {
   }
 
   mutating func removeAll() { count = 0 }
+}
 
-  mutating func removeFirst(_ number: Int32) {
-    var place: Int32 = 0
-    while place + number < count {
-      table[place][] = table[place + number][]
-      place += 1
-    }
-    count -= number
+/// Numbers below a capacity in the order in which they were put in, each at most once.
+struct IndexQueue: ~Copyable {
+  private let capacity: Int32
+  private let ring: Table<Int32>
+  private let contained: Table<Bool>
+  private var first: Int32 = 0
+  private(set) var count: Int32 = 0
+
+  init(capacity: Int) {
+    self.capacity = Int32(capacity)
+    ring = Table(capacity: capacity)
+    contained = Table(capacity: capacity)
+  }
+
+  var isEmpty: Bool { count == 0 }
+
+  func contains(_ number: Int32) -> Bool { contained[number][] }
+
+  /// What is there already keeps its place.
+  mutating func append(_ number: Int32) {
+    if contained[number][] { return }
+    contained[number][] = true
+    let place = first &+ count
+    ring[place < capacity ? place : place &- capacity][] = number
+    count &+= 1
+  }
+
+  /// The queue must not be empty.
+  mutating func popFirst() -> Int32 {
+    precondition(count > 0)
+    let number = ring[first][]
+    contained[number][] = false
+    first = first &+ 1 == capacity ? 0 : first &+ 1
+    count &-= 1
+    return number
   }
 }
 

@@ -12,8 +12,21 @@ extension Worker where Engine: ~Copyable {
       if used >= 0 && used < bytes.count { keepRequestBytes(index, bytes.slice(used, bytes.count)) }
     } else {
       keepRequestBytes(index, bytes)
-      if connection[].role == .downstream && connection[].incoming != .done { readStash(index) }
+      let isWanted = connection[].role == .downstream && connection[].incoming != .done
+      if isWanted, !connection[].flags.contains(.waitsForTurn) { readStash(index) }
     }
+  }
+
+  /// Goes on where the time of an earlier turn was up.
+  mutating func readRequestsOn(_ index: Int32) {
+    let connection = connections[index]
+    let handle = connection[].handle
+    readStash(index)
+    // Its end came before this was read.
+    guard isAlive(index, handle), connection[].role == .downstream, connection[].flags.contains(.peerClosed) else {
+      return
+    }
+    clientEnded(index)
   }
 
   /// Bytes that cannot be used yet: the rest of a head is still to come, or a response is still under way.
@@ -25,6 +38,7 @@ extension Worker where Engine: ~Copyable {
       refuse(index, status: 431, reason: "the request head is too large")
       return
     }
+    if connection[].flags.contains(.waitsForTurn) { return }
     if connection[].incoming == .done {
       pauseReading(index)
     } else if connection[].incoming == .head && !connection[].flags.contains(.headTimerRuns) {
@@ -38,6 +52,7 @@ extension Worker where Engine: ~Copyable {
   private mutating func readStash(_ index: Int32) {
     let connection = connections[index]
     let handle = connection[].handle
+    connection[].flags.remove(.waitsForTurn)
     var taken = connection[].stash.take()
     let used = readRequests(index, taken.bytes)
     if used >= 0, isAlive(index, handle), used < Int(taken.count), connection[].stash.isEmpty {
@@ -47,6 +62,12 @@ extension Worker where Engine: ~Copyable {
       taken.release()
     }
     guard used >= 0, isAlive(index, handle), connection[].phase == .http1 else { return }
+    if connection[].flags.contains(.waitsForTurn) { return }
+    if connection[].stream < 0 && connection[].incoming.isBody {
+      // The rest of a request that is answered is still to come: nobody waits for it.
+      closeWhenDrained(index)
+      return
+    }
     if connection[].incoming == .done && !connection[].stash.isEmpty {
       pauseReading(index)
     } else if connection[].stream < 0 || !streams[connection[].stream][].flags.contains(.downstreamPaused) {
@@ -54,12 +75,17 @@ extension Worker where Engine: ~Copyable {
     }
   }
 
-  /// After a response: pipelined bytes are read in the same turn, from the loop rather than from deep down.
+  /// After a response: pipelined bytes are read in the same turn while there is time, from the loop rather than from
+  /// deep down.
   mutating func replayStashes() {
-    var position: Int32 = 0
-    while position < replays.count {
-      let index = replays[position]
-      position += 1
+    var left = slice
+    while !replays.isEmpty {
+      if left == 0 {
+        if timeIsUp() { return }
+        left = slice
+      }
+      left -= 1
+      let index = replays.popFirst()
       let connection = connections[index]
       guard connection[].flags.contains(.replay) else { continue }
       connection[].flags.remove(.replay)
@@ -68,18 +94,27 @@ extension Worker where Engine: ~Copyable {
       if connection[].incoming == .head && !connection[].stash.isEmpty { readStash(index) }
       // A client that has half-closed gets what it has asked for, and no more.
       guard isAlive(index, handle), connection[].flags.contains(.peerClosed) else { continue }
-      if connection[].phase == .http1 && connection[].stream < 0 { closeWhenDrained(index) }
+      guard connection[].phase == .http1, !connection[].flags.contains(.waitsForTurn) else { continue }
+      if connection[].stream < 0 { closeWhenDrained(index) }
     }
-    replays.removeAll()
   }
 
-  /// Consumes messages from `bytes` until more is needed or a response must be waited for.
+  /// Consumes messages from `bytes` until more is needed, a response must be waited for, or the turn has been long.
   /// - Returns: how many bytes were used; -1 when the connection is gone or reads no more.
   private mutating func readRequests(_ index: Int32, _ bytes: Bytes) -> Int {
     let connection = connections[index]
     let handle = connection[].handle
     var used = 0
+    var left = slice
     while used < bytes.count {
+      if left == 0 {
+        if timeIsUp() {
+          waitForTurn(index)
+          return used
+        }
+        left = slice
+      }
+      left -= 1
       let rest = bytes.slice(used, bytes.count)
       let step: Int
       switch connection[].incoming {
@@ -167,7 +202,7 @@ extension Worker where Engine: ~Copyable {
     let isLast = connection[].remaining == 0
     if isLast { connection[].incoming = .done }
     requestBody(index, bytes.slice(0, count))
-    if isLast, connections[index][].stream >= 0 { endRequest(connections[index][].stream, trailers: .empty) }
+    if isLast { requestHasEnded(index, trailers: .empty) }
     return count
   }
 
@@ -190,10 +225,20 @@ extension Worker where Engine: ~Copyable {
         let fault = unsafe parseTrailers(section.start, section.count, limits: http1Limits, into: &trailers)
         if let fault { return refuseBody(index, fault) }
       }
-      if connection[].stream >= 0 { endRequest(connection[].stream, trailers: trailers) }
+      requestHasEnded(index, trailers: trailers)
       return consumed
     case .invalid(let error):
       return refuseBody(index, error)
+    }
+  }
+
+  /// One that was answered before it was read to its end makes room for the next.
+  private mutating func requestHasEnded(_ index: Int32, trailers: HeaderTable) {
+    let connection = connections[index]
+    if connection[].stream >= 0 {
+      endRequest(connection[].stream, trailers: trailers)
+    } else if connection[].role == .downstream && connection[].incoming == .done {
+      nextHTTP1Request(index)
     }
   }
 
@@ -209,7 +254,12 @@ extension Worker where Engine: ~Copyable {
   private mutating func refuseBody(_ index: Int32, _ error: HTTP1Error) -> Int {
     counters.add(.malformedRequests)
     countLimit(error, index)
-    refuse(index, status: error.status, reason: error.reason)
+    if connections[index][].stream >= 0 {
+      refuse(index, status: error.status, reason: error.reason)
+    } else {
+      // It was answered before this was read.
+      closeWhenDrained(index)
+    }
     return -1
   }
 
@@ -231,7 +281,7 @@ extension Worker where Engine: ~Copyable {
 
   mutating func resumeReading(_ index: Int32) {
     let connection = connections[index]
-    guard connection[].flags.contains(.readingPaused) else { return }
+    guard connection[].flags.contains(.readingPaused), !connection[].flags.contains(.waitsForTurn) else { return }
     connection[].flags.remove(.readingPaused)
     engine.startReceiving(connection[].handle)
   }
@@ -242,6 +292,8 @@ extension Worker where Engine: ~Copyable {
     connection[].stream = -1
     connection[].flags.insert(.reused)
     let isWhole = connection[].incoming == .done
+    // What waits may be the rest of the request: see `requestHasEnded`.
+    if !isWhole, connection[].flags.contains([.keepAlive, .waitsForTurn]) { return }
     // The engine reads what is left away for a while, so that closing does not reset the connection before the
     // client has read its response.
     guard connection[].flags.contains(.keepAlive), isWhole else {

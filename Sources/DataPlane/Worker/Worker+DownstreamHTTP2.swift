@@ -8,49 +8,43 @@ extension Worker where Engine: ~Copyable {
   mutating func sessionBytes(_ index: Int32, _ bytes: Bytes) {
     let connection = connections[index]
     // Behind what is still to be read.
-    let isBehind = !connection[].stash.isEmpty
-    let used = isBehind ? 0 : readSession(index, bytes, mostFrames(connection[].role))
+    let isBehind = connection[].flags.contains(.waitsForTurn)
+    let used = isBehind ? 0 : readSlices(index, bytes, timeIsUp() ? smallSlice : slice)
     guard used >= 0, used < bytes.count else { return }
     _ = connection[].stash.append(bytes.slice(used, bytes.count), limit: .max)
-    if isBehind { return }
-    pauseReading(index)
-    unread.append(index)
+    if !isBehind { waitForTurn(index) }
   }
 
-  /// What may be read now of a connection with that role.
-  private func mostFrames(_ role: Connection.Role) -> Int {
-    guard role == .downstream else { return .max }
-    let isLong = engine.nowNanoseconds() &- nowNanoseconds > Self.longTurnNanoseconds
-    return isLong ? Self.framesOfLongTurns : framesPerTurn
+  /// Reads a session slice by slice for as long as there is time: a client's, for a backend's is read to its end.
+  /// - Returns: how many bytes were used; -1 when the connection is gone or reads no more.
+  private mutating func readSlices(_ index: Int32, _ bytes: Bytes, _ first: Int) -> Int {
+    let isClient = connections[index][].role == .downstream
+    var frames = isClient ? first : .max
+    var used = 0
+    repeat {
+      let step = readSession(index, bytes.slice(used, bytes.count), frames)
+      if step < 0 { return -1 }
+      used += step
+      frames = owedNanoseconds == 0 ? slice : smallSlice
+    } while used < bytes.count && !timeIsUp()
+    return used
   }
 
-  /// Goes on with clients that sent more frames than a turn takes of one connection, so that the others do not wait
-  /// for as long as it pleases one of them.
-  mutating func readSessionsOn() {
-    let count = unread.count
-    var position: Int32 = 0
-    while position < count {
-      let index = unread[position]
-      let connection = connections[index]
-      position += 1
-      guard connection[].role == .downstream, connection[].phase == .http2, !connection[].stash.isEmpty else {
-        continue
-      }
-      let handle = connection[].handle
-      var rest = connection[].stash.take()
-      let used = readSession(index, rest.bytes, Self.framesOfLongTurns)
-      guard used >= 0, isAlive(index, handle), connection[].phase == .http2 else {
-        rest.release()
-        continue
-      }
-      rest.removeFirst(used)
-      connection[].stash = rest
-      if rest.isEmpty { resumeReading(index) } else { unread.append(index) }
+  mutating func readSessionOn(_ index: Int32) {
+    let connection = connections[index]
+    let handle = connection[].handle
+    var rest = connection[].stash.take()
+    let used = readSlices(index, rest.bytes, smallSlice)
+    guard used >= 0, isAlive(index, handle), connection[].phase == .http2 else {
+      rest.release()
+      return
     }
-    unread.removeFirst(count)
+    rest.removeFirst(used)
+    connection[].stash = rest
+    if rest.isEmpty { resumeReading(index) } else { waitForTurn(index) }
   }
 
-  /// - Parameter mostFrames: DATA apart.
+  /// - Parameter mostFrames: large DATA apart.
   /// - Returns: how many bytes were used; -1 when the connection is gone or reads no more.
   private mutating func readSession(_ index: Int32, _ bytes: Bytes, _ mostFrames: Int) -> Int {
     let connection = connections[index]

@@ -56,6 +56,26 @@ extension Worker where Engine: ~Copyable {
   @inline(never)
   mutating func receivedCiphertext(_ index: Int32, _ bytes: Bytes) {
     let connection = connections[index]
+    if connection[].phase == .handshaking, connection[].role == .downstream {
+      let isBehind = connection[].flags.contains(.waitsForTurn)
+      if isBehind || timeIsUp() {
+        _ = connection[].stash.append(bytes, limit: .max)
+        if !isBehind { waitForTurn(index) }
+        return
+      }
+    }
+    readCiphertext(index, bytes)
+  }
+
+  mutating func readHandshakeOn(_ index: Int32) {
+    var stashed = connections[index][].stash.take()
+    resumeReading(index)
+    readCiphertext(index, stashed.bytes)
+    stashed.release()
+  }
+
+  private mutating func readCiphertext(_ index: Int32, _ bytes: Bytes) {
+    let connection = connections[index]
     let handle = connection[].handle
     guard let tls = connection[].tls else { return }
     unsafe tls.feed(bytes.start, bytes.count)
@@ -203,10 +223,13 @@ extension Worker where Engine: ~Copyable {
     }
   }
 
-  private mutating func clientEnded(_ index: Int32) {
+  mutating func clientEnded(_ index: Int32) {
     let connection = connections[index]
     switch connection[].phase {
     case .tunnel: tunnelEnded(index)
+    case .http1 where connection[].flags.contains(.waitsForTurn):
+      // What it sent before its end comes first: see `readRequestsOn`.
+      break
     case .http1 where connection[].stream >= 0 && connection[].incoming == .done:
       // Half-closed after a whole request: the client still wants its answer (RFC 9112 section 9.6).
       if connection[].stash.isEmpty { connection[].flags.remove(.keepAlive) }

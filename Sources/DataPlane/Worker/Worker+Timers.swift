@@ -57,18 +57,24 @@ extension Worker where Engine: ~Copyable {
     if isDraining && openDownstream == 0 && engine.closingCount == 0 { isStopped = true }
     mailbox.report(openConnections: openDownstream)
     connectionTimers.advance(nowMilliseconds: nowMilliseconds)
+    var left = Self.timersPerTurn
     var index = connectionTimers.popExpired()
     while index >= 0 {
       connectionTimerFired(index)
-      index = connectionTimers.popExpired()
+      left -= 1
+      index = left > 0 ? connectionTimers.popExpired() : -1
     }
     expireIdleUpstreams()
     streamTimers.advance(nowMilliseconds: nowMilliseconds)
+    var streamsLeft = Self.timersPerTurn
     var stream = streamTimers.popExpired()
     while stream >= 0 {
       streamTimerFired(stream)
-      stream = streamTimers.popExpired()
+      streamsLeft -= 1
+      stream = streamsLeft > 0 ? streamTimers.popExpired() : -1
     }
+    // The rest is for the next turn, which may come within the same millisecond.
+    if left == 0 || streamsLeft == 0 { timersMilliseconds = 0 }
   }
 
   private mutating func expireIdleUpstreams() {

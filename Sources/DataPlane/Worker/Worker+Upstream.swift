@@ -299,6 +299,7 @@ extension Worker where Engine: ~Copyable {
         stream, status: 503, reason: "no connection to the backend could be opened", flags: .upstreamConnectFailure)
       return
     }
+    owedNanoseconds &+= Self.connectNanoseconds
     let index = handle.index
     var connection = Connection()
     connection.role = .upstream

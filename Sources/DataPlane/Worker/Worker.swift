@@ -48,15 +48,16 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   let inbox: HTTP2Inbox
   /// HTTP/2 connections with something to send, flushed once a turn.
   var dirty: IndexList
-  /// HTTP/2 connections of clients with stashed input, to be read on in the next turn.
-  var unread: IndexList
-  /// Frames other than DATA that one turn takes of a client's HTTP/2 connection.
-  var framesPerTurn = 64
-  /// The same of what one read brought beyond them, and of every connection once a turn has lasted long.
-  static var framesOfLongTurns: Int { 4 }
-  static var longTurnNanoseconds: UInt64 { 2_000_000 }
+  /// Connections of clients whose input has had its share of a turn: see `readOn`.
+  var unread: IndexQueue
   /// HTTP/1 connections with stashed input to look at again, once the present call stack is gone.
-  var replays: IndexList
+  var replays: IndexQueue
+  /// Nanoseconds after which a turn is long.
+  var turnNanoseconds: UInt64
+  /// Frames, heads or chunks of one client that are read between two looks at the clock.
+  var slice = 8
+  /// What the kernel will need for what this turn has asked of it.
+  var owedNanoseconds: UInt64 = 0
 
   let requestFields: Table<HeaderField>
   let responseFields: Table<HeaderField>
@@ -122,6 +123,7 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
     self.mailbox = mailbox
     self.limits = limits
     http1Limits = HTTP1Limits(limits)
+    turnNanoseconds = limits.maxTurnMicroseconds > 0 ? UInt64(limits.maxTurnMicroseconds) * 1000 : .max
     self.counters = counters
     self.budget = budget
     limitLog = LimitLog(log: options.log, limits: options.limits)
@@ -138,8 +140,8 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
     connectionTimers = TimerWheel(capacity: slots)
     streamTimers = TimerWheel(capacity: streamCapacity)
     dirty = IndexList(capacity: slots * 2)
-    replays = IndexList(capacity: slots * 2)
-    unread = IndexList(capacity: slots * 2)
+    replays = IndexQueue(capacity: slots)
+    unread = IndexQueue(capacity: slots)
     requestFields = Table(capacity: Self.maximumFields)
     responseFields = Table(capacity: Self.maximumFields)
     plaintext = Scratch(capacity: 64 * 1024)
@@ -184,7 +186,7 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   /// What is left to do when the events of a turn are used up.
   mutating func flushTurn() {
     replayStashes()
-    readSessionsOn()
+    readOn()
     flushSessions()
     flushAccessLog()
   }
@@ -202,6 +204,7 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   mutating func updateClock() {
     nowNanoseconds = engine.nowNanoseconds()
     nowMilliseconds = nowNanoseconds / 1_000_000
+    owedNanoseconds = 0
   }
 
   @inline(__always)
