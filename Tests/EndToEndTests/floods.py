@@ -160,8 +160,8 @@ class Range:
             *service("good", [(self.sluice.address, good)]), http_route("good", [GOOD], [forward("good")]))
         self.sluice.wait_programmed("Gateway", "edge")
         self.sluice.settle()
-        # Of the good client's requests while nobody attacks.
-        self.usual = []
+        # Durations of the good client's requests while nobody attacks, and its p99 in each attack.
+        self.usual, self.during = [], []
         self.pid = self.sluice.child("sluice-dataplane")
         if os.cpu_count() > 1:
             for thread in os.listdir(f"/proc/{self.pid}/task"):
@@ -191,6 +191,7 @@ class Range:
             time.sleep(0.02)
         endings = sum((pipe.recv() for _, pipe in started), collections.Counter())
         durations, failures = good.recv()
+        self.during.append(percentile(durations))
         hits = {
             name: int(value - before_hits[name]) for name, value in self.hits().items()
             if value > before_hits[name] and name not in ORDINARY}
@@ -198,7 +199,7 @@ class Range:
         named = ", ".join(f"`{name}` {count:,}" for name, count in sorted(hits.items(), key=lambda item: -item[1]))
         return (
             f"| {function.__name__.replace('_', ' ')} | {ending} | {sum(endings.values()):,} | {named or '-'} "
-            f"| {before >> 20} / {peak >> 20} | {percentile(usual):.1f} / {percentile(durations):.1f} "
+            f"| {before >> 20} / {peak >> 20} | {percentile(usual):.2f} / {percentile(durations):.2f} "
             f"| {len(durations):,}, {len(failures)} failed |"), failures
 
     def close(self):
@@ -233,8 +234,10 @@ def main():
             print(row, flush=True)
             for failure in failures[:3]:
                 print(f"  {failure}", file=sys.stderr)
-    print(f"\np99 of the good client while nobody attacked, {len(place.usual):,} requests:"
-          f" {percentile(place.usual):.2f} ms")
+    usual = percentile(place.usual)
+    print(f"\np99 of the good client while nobody attacked, {len(place.usual):,} requests: {usual:.2f} ms;"
+          f" within twice of it in {sum(p99 <= 2 * usual for p99 in place.during)} of {len(place.during)} attacks,"
+          f" at most {max(place.during):.2f} ms")
     if not place.close():
         sys.exit("the data plane did not survive")
 
