@@ -50,7 +50,7 @@ extension EpollEngine {
       let (own, isLate) = timers.nextDeadline.multipliedReportingOverflow(by: 1_000_000)
       if !isLate { end = min(end, own) }
     }
-    if !discards.isEmpty { end = min(end, discardPace.notBefore) }
+    if !discards.isEmpty { end = min(end, discards.notBefore) }
     if end == .max { return -1 }
     let now = monotonicNanoseconds()
     if end <= now { return 0 }
@@ -370,20 +370,17 @@ extension EpollEngine {
 
   @inline(never)
   private mutating func discardSome() {
-    let began = monotonicNanoseconds()
-    if began < discardPace.notBefore { return }
-    var now = began
-    repeat {
-      let index = unsafe discards.popFirst(slots)
-      if index < 0 { break }
+    while true {
+      let index = unsafe discards.popFirst(slots, for: options.discardNanoseconds)
+      if index < 0 { return }
       // A new owner of the slot may have something to get.
       if unsafe slots[Int(index)].kind == .closing { discard(index) } else { enqueue(index) }
-      now = monotonicNanoseconds()
-    } while now &- began < options.discardNanoseconds
-    discardPace.rest(after: began, until: now)
+    }
   }
 
   private mutating func discard(_ index: Int32) {
+    // Put off by `close`: its number was in this queue from an owner before.
+    if unsafe slots[Int(index)].error != 0 { return release(index) }
     drain(index)
     let slot = unsafe slots + Int(index)
     guard unsafe slot.pointee.kind == .closing && slot.pointee.flags.contains(.readable) else { return }

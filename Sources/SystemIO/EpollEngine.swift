@@ -34,9 +34,7 @@ internal import Glibc
   var ready = SlotQueue<EpollSlot>()
   /// Slots that have had their share of this turn.
   var later = SlotQueue<EpollSlot>()
-  /// Sockets without an owner on which something may have come.
-  var discards = SlotQueue<EpollSlot>()
-  var discardPace = DiscardPace()
+  var discards = DiscardQueue<EpollSlot>()
   /// What of this turn is spent.
   var share = TurnShare()
   public internal(set) var closingCount = 0

@@ -144,13 +144,39 @@ struct TurnShare {
   }
 }
 
-/// When what nobody will read is taken from the kernel again. It gets a fifth of the time at most: who is told to go
-/// and sends on could keep a loop busy with it otherwise.
-struct DiscardPace {
+/// Sockets without an owner on which something may have come that nobody will read. Taking it from the kernel gets a
+/// fifth of the time at most: who is told to go and sends on could keep a loop busy with it otherwise.
+struct DiscardQueue<Slot: QueuedSlot> {
+  private var queue = SlotQueue<Slot>()
   /// Nanoseconds of the monotonic clock.
   private(set) var notBefore: UInt64 = 0
+  /// When this turn's share began; 0: it has not.
+  private var began: UInt64 = 0
 
-  mutating func rest(after began: UInt64, until now: UInt64) { notBefore = now &+ 4 &* (now &- began) }
+  var isEmpty: Bool { queue.isEmpty }
+
+  // SAFETY: as for `SlotQueue`.
+  mutating func append(_ index: Int32, _ slots: UnsafeMutablePointer<Slot>) { unsafe queue.append(index, slots) }
+
+  /// The next one; -1: there is none, or its time has not come, or the share of `nanoseconds` is used up, after one at
+  /// the least.
+  mutating func popFirst(_ slots: UnsafeMutablePointer<Slot>, for nanoseconds: UInt64) -> Int32 {
+    let now = monotonicNanoseconds()
+    if began == 0 {
+      if now < notBefore { return -1 }
+      began = now
+    } else if now &- began >= nanoseconds {
+      return rest(until: now)
+    }
+    let index = unsafe queue.popFirst(slots)
+    return index >= 0 ? index : rest(until: now)
+  }
+
+  private mutating func rest(until now: UInt64) -> Int32 {
+    notBefore = now &+ 4 &* (now &- began)
+    began = 0
+    return -1
+  }
 }
 
 /// Limits that callers of an engine must know.

@@ -71,9 +71,7 @@ internal import Glibc
   var ready = SlotQueue<UringSlot>()
   /// Slots that have had their share of this turn.
   var later = SlotQueue<UringSlot>()
-  /// Sockets without an owner on which something may have come.
-  var discards = SlotQueue<UringSlot>()
-  var discardPace = DiscardPace()
+  var discards = DiscardQueue<UringSlot>()
   /// Whether a half-close waits for the batch to be handed over.
   var hasShutdownsDue = false
   public internal(set) var closingCount = 0
@@ -370,8 +368,9 @@ internal import Glibc
     unsafe slot.pointee.kind = .closing
     unsafe slot.pointee.arrived.release()
     unsafe slot.pointee.flags.remove([.receiving, .drainedDue])
-    // Its last read was a full one: more is on its way, which is not worth a copy.
-    if unsafe slot.pointee.run > 0 { unsafe slot.pointee.flags.formUnion([.bulk, .readable]) }
+    // Its last buffer was filled: more is on its way, which is not worth a copy.
+    let wasFull = unsafe slot.pointee.run > 0 && !slot.pointee.flags.contains(.bulk)
+    if wasFull { unsafe slot.pointee.flags.formUnion([.bulk, .readable]) }
     unsafe slot.pointee.flags.insert(.shutdownDue)
     closingCount &+= 1
     waitForDrain(socket.index)
