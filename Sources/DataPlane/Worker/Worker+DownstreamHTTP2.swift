@@ -9,17 +9,22 @@ extension Worker where Engine: ~Copyable {
     let connection = connections[index]
     // Behind what is still to be read.
     let isBehind = connection[].flags.contains(.waitsForTurn)
-    let used = isBehind ? 0 : readSlices(index, bytes, timeIsUp() ? smallSlice : slice)
+    let used = isBehind ? 0 : readSlices(index, bytes, firstSlice(connection[].role))
     guard used >= 0, used < bytes.count else { return }
     _ = connection[].stash.append(bytes.slice(used, bytes.count), limit: .max)
     if !isBehind { waitForTurn(index) }
   }
 
-  /// Reads a session slice by slice for as long as there is time: a client's, for a backend's is read to its end.
+  /// Most frames before the first look at the clock. A backend's are read to the end.
+  @inline(__always)
+  private mutating func firstSlice(_ role: Connection.Role) -> Int {
+    role == .downstream ? (timeIsUp() ? smallSlice : slice) : .max
+  }
+
+  /// Reads a session slice by slice for as long as there is time.
   /// - Returns: how many bytes were used; -1 when the connection is gone or reads no more.
   private mutating func readSlices(_ index: Int32, _ bytes: Bytes, _ first: Int) -> Int {
-    let isClient = connections[index][].role == .downstream
-    var frames = isClient ? first : .max
+    var frames = first
     var used = 0
     repeat {
       let step = readSession(index, bytes.slice(used, bytes.count), frames)
