@@ -79,17 +79,6 @@ ATTACKS = [
 ]
 
 
-def be_first():
-    """Where it may: never waits for a processor, as clients and backends on machines of their own would not."""
-    with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-
-
-def serve_first(address, ready):
-    be_first()
-    serve(address, ready)
-
-
 def serve(address, ready):
     backend = H1Backend(behaviours.respond, address)
     ready.send(backend.port)
@@ -99,7 +88,6 @@ def serve(address, ready):
 
 def be_good(address, port, seconds, answer):
     """Requests one after the other on a connection that is kept; their durations, and what failed."""
-    be_first()
     durations, failures = [], []
     deadline = time.monotonic() + seconds
     client = None
@@ -134,6 +122,13 @@ def from_elsewhere(function, *arguments):
     function(*arguments)
 
 
+def without_waiting(function, *arguments):
+    """Where it may, never waits for a processor, as clients and backends on machines of their own would not."""
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    function(*arguments)
+
+
 def start(function, *arguments):
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.Process(target=function, args=(*arguments, theirs), daemon=True)
@@ -150,7 +145,7 @@ class Range:
         arguments = [word for name, value in LIMITS.items() for word in ("--limit", f"{name}={value}")]
         self.sluice = SluiceProcess([*arguments, *engine_arguments], workers=1)
         self.backends = [
-            start(from_elsewhere, serve, self.sluice.address), start(serve_first, self.sluice.address)]
+            start(from_elsewhere, serve, self.sluice.address), start(without_waiting, serve, self.sluice.address)]
         web, good = (pipe.recv() for _, pipe in self.backends)
         self.sluice.start()
         certificate = Certificate([HOST])
@@ -175,7 +170,7 @@ class Range:
             key[len(prefix):-2]: value for key, value in self.sluice.admin.metrics().items() if key.startswith(prefix)}
 
     def good(self, seconds):
-        return start(be_good, self.sluice.address, self.sluice.port(80), seconds)
+        return start(without_waiting, be_good, self.sluice.address, self.sluice.port(80), seconds)
 
     def run(self, function, seconds, attackers):
         """One row of the table."""
