@@ -368,9 +368,8 @@ internal import Glibc
     unsafe slot.pointee.kind = .closing
     unsafe slot.pointee.arrived.release()
     unsafe slot.pointee.flags.remove([.receiving, .drainedDue])
-    // Its last buffer was filled: more is on its way, which is not worth a copy.
-    let wasFull = unsafe slot.pointee.run > 0 && !slot.pointee.flags.contains(.bulk)
-    if wasFull { unsafe slot.pointee.flags.formUnion([.bulk, .readable]) }
+    // Its last buffer was filled (or it is read by readiness): what more there is is not worth a copy.
+    if unsafe slot.pointee.run > 0 { unsafe slot.pointee.flags.formUnion([.bulk, .readable]) }
     unsafe slot.pointee.flags.insert(.shutdownDue)
     closingCount &+= 1
     waitForDrain(socket.index)
