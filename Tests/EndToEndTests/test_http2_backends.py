@@ -391,10 +391,16 @@ def test_tiny_windows_of_a_client(edge, size):
 
 
 def warm_up(peer):
-    """A request that is answered: what comes next knows our SETTINGS."""
-    found = peer.until(lambda frame: frame.kind == HEADERS)
-    peer.send(headers(OK, found.stream))
-    peer.until(lambda frame: frame.kind == SETTINGS and frame.flags)
+    """A request that is answered: what comes next knows our SETTINGS. Either may come first, the request or the
+    acknowledgement."""
+    is_answered = is_acknowledged = False
+    while not (is_answered and is_acknowledged):
+        found = peer.until(lambda frame: frame.kind in (HEADERS, SETTINGS))
+        if found.kind == HEADERS:
+            peer.send(headers(OK, found.stream))
+            is_answered = True
+        elif found.flags:
+            is_acknowledged = True
 
 
 @pytest.mark.parametrize("size", [1, 7])
