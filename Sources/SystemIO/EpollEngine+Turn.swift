@@ -21,7 +21,7 @@ extension EpollEngine {
     }
     unsafe ready.take(&later, slots)
     turn &+= 1
-    share = TurnShare()
+    share.beginTurn(closes: options.closesPerTurn)
   }
 
   // MARK: wait
@@ -66,7 +66,7 @@ extension EpollEngine {
       let index = timers.popExpired()
       if index < 0 { return }
       switch unsafe slots[Int(index)].kind {
-      case .closing: release(index)
+      case .closing: finish(index)
       case .listener:
         reserve.refill()
         unsafe slots[Int(index)].flags.insert(.readable)
@@ -342,7 +342,7 @@ extension EpollEngine {
   @inline(never)
   private mutating func stepClosing(_ index: Int32) -> Bool {
     if unsafe slots[Int(index)].error != 0 {
-      if share.takesClose(of: options.closesPerTurn) { release(index) } else { enqueueLater(index) }
+      finish(index)
       return false
     }
     drain(index)
@@ -360,10 +360,10 @@ extension EpollEngine {
       unsafe slot.pointee.flags.remove(.writable)
       if unsafe slot.pointee.flags.contains(.connecting) {
         unsafe slot.pointee.flags.remove(.connecting)
-        if System.takeError(index) != 0 { return release(index) }
+        if System.takeError(index) != 0 { return finish(index) }
       }
       flush(index)
-      if unsafe slot.pointee.error != 0 { return release(index) }
+      if unsafe slot.pointee.error != 0 { return finish(index) }
       if unsafe slot.pointee.unsent.isEmpty { beginLinger(index) }
     }
   }
@@ -380,7 +380,7 @@ extension EpollEngine {
 
   private mutating func discard(_ index: Int32) {
     // Put off by `close`: its number was in this queue from an owner before.
-    if unsafe slots[Int(index)].error != 0 { return release(index) }
+    if unsafe slots[Int(index)].error != 0 { return finish(index) }
     drain(index)
     let slot = unsafe slots + Int(index)
     guard unsafe slot.pointee.kind == .closing && slot.pointee.flags.contains(.readable) else { return }
@@ -388,11 +388,11 @@ extension EpollEngine {
     switch unsafe System.receive(index, receiveScratch, options.receiveBytes, flags: Int32(MSG_TRUNC)) {
     case .done(let n) where n > 0: unsafe discards.append(index, slots)
     case .wouldBlock: unsafe slot.pointee.flags.remove(.readable)
-    case .failed: release(index)
+    case .failed: finish(index)
     case .done:
       unsafe slot.pointee.flags.remove(.readable)
       unsafe slot.pointee.flags.insert(.ended)
-      if unsafe slot.pointee.flags.contains(.shutdownDone) { release(index) }
+      if unsafe slot.pointee.flags.contains(.shutdownDone) { finish(index) }
     }
   }
 }

@@ -203,7 +203,7 @@ extension UringEngine {
       let now = monotonicNanoseconds() / 1_000_000
       timers.schedule(index, atMilliseconds: now &+ options.lingerMilliseconds)
     } else {
-      release(index)
+      finish(index)
     }
   }
 }

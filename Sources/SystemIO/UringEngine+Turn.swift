@@ -10,7 +10,7 @@ extension UringEngine {
     releaseCurrent()
     unsafe ready.take(&later, slots)
     turn &+= 1
-    share = TurnShare()
+    share.beginTurn(closes: options.closesPerTurn)
     if hasShutdownsDue { shutDownAll() }
     reconcileAll()
     buffers.offer()
@@ -40,7 +40,7 @@ extension UringEngine {
       let index = timers.popExpired()
       if index < 0 { return }
       switch unsafe slots[Int(index)].kind {
-      case .closing: release(index)
+      case .closing: finish(index)
       case .listener:
         reserve.refill()
         unsafe slots[Int(index)].flags.remove(.resting)
@@ -93,6 +93,7 @@ extension UringEngine {
         push(.accept(index, tag(.accept, index)).byFile(isRegistered(index)))
         unsafe slot.pointee.flags.insert(.acceptArmed)
       }
+    case .closing where unsafe slot.pointee.error != 0: return
     case .stream, .closing:
       if flags.contains(.connecting) || flags.contains(.failedGiven) { return }
       unsafe reconcileReceive(slot, index)
@@ -264,14 +265,14 @@ extension UringEngine {
       change(index)
     case -ENOBUFS, -ECANCELED, -EINTR, -EAGAIN: break
     case 0: discardedAll(index)
-    default: release(index)
+    default: finish(index)
     }
     return false
   }
 
   private mutating func discardedAll(_ index: Int32) {
     unsafe slots[Int(index)].flags.insert(.peerEnded)
-    if unsafe slots[Int(index)].flags.contains(.shutdownDone) { release(index) }
+    if unsafe slots[Int(index)].flags.contains(.shutdownDone) { finish(index) }
   }
 
   @inline(never)
@@ -286,7 +287,7 @@ extension UringEngine {
 
   private mutating func discard(_ index: Int32) {
     // Put off by `close`: its number was in this queue from an owner before.
-    if unsafe slots[Int(index)].error != 0 { return release(index) }
+    if unsafe slots[Int(index)].error != 0 { return finish(index) }
     guard unsafe slots[Int(index)].flags.contains(.readable) else { return }
     // Of TCP nothing is copied (MSG_TRUNC, tcp(7)).
     switch unsafe System.receive(index, scratch, options.receiveBytes, flags: Int32(MSG_TRUNC)) {
@@ -297,7 +298,7 @@ extension UringEngine {
     case .wouldBlock:
       unsafe slots[Int(index)].flags.remove(.readable)
       change(index)
-    case .failed: release(index)
+    case .failed: finish(index)
     }
   }
 
@@ -349,7 +350,7 @@ extension UringEngine {
     if result < 0 {
       unsafe slot.pointee.unsent.release()
       guard isOwned else {
-        release(index)
+        finish(index)
         return false
       }
       unsafe slot.pointee.error = -result
@@ -390,7 +391,7 @@ extension UringEngine {
       return true
     case .closing:
       if unsafe slots[Int(index)].error != 0 {
-        if share.takesClose(of: options.closesPerTurn) { release(index) } else { enqueueLater(index) }
+        finish(index)
       } else if unsafe slots[Int(index)].flags.contains([.bulk, .readable]),
         unsafe !slots[Int(index)].flags.contains(.receiveArmed)
       {

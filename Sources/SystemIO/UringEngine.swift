@@ -292,6 +292,18 @@ internal import Glibc
     unsafe slot.pointee.begin(.free)
   }
 
+  /// Closes a socket that has nothing more to do: now, or in a later turn once this one has closed enough.
+  mutating func finish(_ index: Int32) {
+    if share.takesClose() { return release(index) }
+    let slot = unsafe slots + Int(index)
+    if unsafe slot.pointee.kind != .closing { closingCount &+= 1 }
+    unsafe slot.pointee.kind = .closing
+    unsafe slot.pointee.error = ECANCELED
+    unsafe slot.pointee.flags.insert(.broken)
+    unsafe slot.pointee.unsent.release()
+    enqueueLater(index)
+  }
+
   public mutating func listen(on descriptor: Int32) -> Socket {
     // Accepted sockets inherit these.
     System.setStreamOptions(descriptor)
@@ -343,15 +355,7 @@ internal import Glibc
   }
 
   public mutating func close(_ socket: Socket) {
-    guard let slot = unsafe slot(of: socket) else { return }
-    if share.takesClose(of: options.closesPerTurn) { return release(socket.index) }
-    // In a later turn.
-    unsafe slot.pointee.kind = .closing
-    unsafe slot.pointee.error = ECANCELED
-    unsafe slot.pointee.flags.insert(.broken)
-    unsafe slot.pointee.unsent.release()
-    closingCount &+= 1
-    enqueueLater(socket.index)
+    if unsafe slot(of: socket) != nil { finish(socket.index) }
   }
 
   public mutating func resetOnClose(_ socket: Socket) {
@@ -362,7 +366,7 @@ internal import Glibc
     guard let slot = unsafe slot(of: socket) else { return }
     // An error that was not given out yet does not matter any more.
     if unsafe slot.pointee.error != 0 || slot.pointee.flags.contains([.ended, .shutdownDone]) {
-      release(socket.index)
+      finish(socket.index)
       return
     }
     unsafe slot.pointee.kind = .closing

@@ -1,5 +1,8 @@
 import Glibc
+import SystemIO
 import Testing
+
+@testable import DataPlane
 
 /// Writes the line that repeats the seed, then lets the signal end the process.
 private func saySeed(_ number: Int32) {
@@ -35,6 +38,25 @@ struct SimulationTests {
     let seeds = Self.seeds
     try #require(!seeds.isEmpty, "SLUICE_SIMULATION_SEEDS is a number or first-last")
     for seed in seeds where Int(seed % UInt64(Self.parts)) == part { try run(seed) }
+  }
+
+  @Test func firesFewTimersInATurn() throws {
+    let simulation = try Simulation(seed: 1)
+    let most = Worker<SimulatedEngine>.timersPerTurn
+    let ids = Int32(0)..<Int32(most + 5)
+    let soon = simulation.worker.nowMilliseconds + 1
+    for id in ids {
+      simulation.worker.connectionTimers.schedule(id, atMilliseconds: soon)
+      simulation.worker.streamTimers.schedule(id, atMilliseconds: soon)
+    }
+    simulation.network.advance(to: simulation.network.now + 20_000_000)
+    simulation.worker.updateClock()
+    for left in [5, 0] {
+      // Within the same millisecond.
+      simulation.worker.fireTimers()
+      #expect(simulation.worker.connectionTimers.count == left)
+      #expect(simulation.worker.streamTimers.count == left)
+    }
   }
 
   @Test func oneSeedWithItsTrace() throws {

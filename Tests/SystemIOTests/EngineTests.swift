@@ -27,6 +27,8 @@ extension EngineSuite where Engine: ~Copyable {
       "closesWhenDrained": { try $0.closesWhenDrained() },
       "goesOnClosingWhileThePeerReads": { try $0.goesOnClosingWhileThePeerReads() },
       "boundsTheTimeOfClosing": { try $0.boundsTheTimeOfClosing() },
+      "closesFewInATurn": { try $0.closesFewInATurn() },
+      "endsFewTimesInATurn": { try $0.endsFewTimesInATurn() },
       "watchesDatagrams": { try $0.watchesDatagrams() },
     ]
   }
@@ -60,6 +62,12 @@ extension EngineSuite where Engine: ~Copyable {
     @Test(arguments: EngineSuite<EpollEngine>.names)
     func keepsThePort(name: String) throws { try EngineSuite<EpollEngine>.check(name) }
 
+    @Test func closesWhatIsListed() throws {
+      try EngineSuite<EpollEngine>().closesWhatIsListed { engine, socket in
+        unsafe engine.discards.append(socket.index, engine.slots)
+      }
+    }
+
     @Test(arguments: 1...8 as ClosedRange<UInt64>)
     func carriesEverythingUnderRandomUse(seed: UInt64) throws {
       try EngineSuite<EpollEngine>().carriesEverythingUnderRandomUse(seed: seed)
@@ -85,6 +93,12 @@ extension EngineSuite where Engine: ~Copyable {
   @Suite(.enabled(if: Uring.isAvailable, "the system refuses io_uring")) struct IOUring {
     @Test(arguments: EngineSuite<UringEngine>.names)
     func keepsThePort(name: String) throws { try EngineSuite<UringEngine>.check(name) }
+
+    @Test func closesWhatIsListed() throws {
+      try EngineSuite<UringEngine>().closesWhatIsListed { engine, socket in
+        unsafe engine.discards.append(socket.index, engine.slots)
+      }
+    }
 
     @Test(arguments: 1...8 as ClosedRange<UInt64>)
     func carriesEverythingUnderRandomUse(seed: UInt64) throws {

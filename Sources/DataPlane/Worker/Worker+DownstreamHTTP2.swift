@@ -18,7 +18,7 @@ extension Worker where Engine: ~Copyable {
   /// Most frames before the first look at the clock. A backend's are read to the end.
   @inline(__always)
   private mutating func firstSlice(_ role: Connection.Role) -> Int {
-    role == .downstream ? (timeIsUp() ? smallSlice : slice) : .max
+    role == .downstream ? (askedMuch || timeIsUp() ? smallSlice : slice) : .max
   }
 
   /// Reads a session slice by slice for as long as there is time.
@@ -30,7 +30,7 @@ extension Worker where Engine: ~Copyable {
       let step = readSession(index, bytes.slice(used, bytes.count), frames)
       if step < 0 { return -1 }
       used += step
-      frames = owedNanoseconds == 0 ? slice : smallSlice
+      frames = askedMuch || owedNanoseconds > 0 ? smallSlice : slice
     } while used < bytes.count && !timeIsUp()
     return used
   }

@@ -6,7 +6,7 @@ import Telemetry
 /// meanwhile nothing more is read from it.
 extension Worker where Engine: ~Copyable {
   /// Nanoseconds that the kernel needs, at the turn's end, for a connection to a backend that was begun.
-  static var connectNanoseconds: UInt64 { 30_000 }
+  static var connectNanoseconds: UInt64 { 40_000 }
   /// Most timers of a kind that fire in a turn.
   static var timersPerTurn: Int { 64 }
 

@@ -58,6 +58,8 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   var slice = 8
   /// What the kernel will need for what this turn has asked of it.
   var owedNanoseconds: UInt64 = 0
+  /// Whether the turn before this one has asked for any of it: then this one may as well.
+  var askedMuch = false
 
   let requestFields: Table<HeaderField>
   let responseFields: Table<HeaderField>
@@ -204,6 +206,7 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   mutating func updateClock() {
     nowNanoseconds = engine.nowNanoseconds()
     nowMilliseconds = nowNanoseconds / 1_000_000
+    askedMuch = owedNanoseconds > 0
     owedNanoseconds = 0
   }
 
