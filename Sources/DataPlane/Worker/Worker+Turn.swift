@@ -5,7 +5,8 @@ import Telemetry
 /// asks for beyond a slice waits, once the turn has been long, in `unread` until the events of the others were seen;
 /// meanwhile nothing more is read from it.
 extension Worker where Engine: ~Copyable {
-  /// Nanoseconds that the kernel needs, at the turn's end, for a connection to a backend that was begun.
+  /// Nanoseconds that a connection to a backend costs after it was begun: the kernel makes it at the turn's end, and
+  /// has something sent on it and closes it later.
   static var connectNanoseconds: UInt64 { 40_000 }
   /// Most timers of a kind that fire in a turn.
   static var timersPerTurn: Int { 64 }
