@@ -19,8 +19,8 @@ public struct EngineOptions: Sendable {
   public var lingerMilliseconds: UInt64 = 2_000
   /// Most sockets whose time is over in a turn.
   public var timersPerTurn = 64
-  /// Sockets that a turn closes: a client may have a hundred requests under way when it goes. While that is not enough,
-  /// it is one more every eight turns.
+  /// Sockets that a turn closes: a client may have a hundred requests under way when it goes. To these comes one of
+  /// every 32 that had to wait in the turn before.
   public var closesPerTurn = 4
   /// How long a listening socket rests when not even a connection to refuse can be taken in.
   public var acceptPauseMilliseconds: UInt64 = 100
@@ -126,17 +126,14 @@ extension IOEngine where Self: ~Copyable {
 /// What a turn has spent on what could keep the others waiting.
 struct TurnShare {
   private var since: UInt64 = 0
-  /// Below zero: so many were asked for in vain.
+  /// Below zero: so many were asked for in vain, as they are again in each turn.
   private var closesLeft = 0
-  /// How many turns in a row that has been so.
-  private var shortTurns = 0
 
   /// - Parameter closes: what a turn may close as a rule.
   mutating func beginTurn(closes usual: Int) {
     since = 0
-    // What waits must not grow for ever where more come and go.
-    shortTurns = closesLeft < 0 ? shortTurns &+ 1 : 0
-    closesLeft = usual &+ shortTurns / 8
+    // Where many come and go, what waits must not grow for ever.
+    closesLeft = usual &+ max(0, 0 &- closesLeft) / 32
   }
 
   /// Whether there is time for another large read: for one there always is.

@@ -28,6 +28,7 @@ extension EngineSuite where Engine: ~Copyable {
       "goesOnClosingWhileThePeerReads": { try $0.goesOnClosingWhileThePeerReads() },
       "boundsTheTimeOfClosing": { try $0.boundsTheTimeOfClosing() },
       "closesFewInATurn": { try $0.closesFewInATurn() },
+      "closesMoreWhereManyWait": { try $0.closesMoreWhereManyWait() },
       "endsFewTimesInATurn": { try $0.endsFewTimesInATurn() },
       "watchesDatagrams": { try $0.watchesDatagrams() },
     ]
