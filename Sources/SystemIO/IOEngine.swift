@@ -106,6 +106,9 @@ public protocol IOEngine: ~Copyable {
   /// Nanoseconds on the clock that deadlines are told in: CLOCK_MONOTONIC, or that of a simulation.
   func nowNanoseconds() -> UInt64
 
+  /// Hands over what was asked for so far. `wait` does so too: this is for an owner who will be busy before that.
+  mutating func handOver()
+
   /// Blocks until there are events or `deadline` (on the clock of `nowNanoseconds`; `UInt64.max`:
   /// none) passed, and begins a turn. It may return early and without events.
   mutating func wait(untilNanoseconds deadline: UInt64)
@@ -121,6 +124,9 @@ extension IOEngine where Self: ~Copyable {
   public func nowNanoseconds() -> UInt64 { monotonicNanoseconds() }
 
   public mutating func refuse(_ descriptor: Int32) { System.close(descriptor) }
+
+  /// Nothing waits for the turn's end.
+  public mutating func handOver() {}
 }
 
 /// What a turn has spent on what could keep the others waiting.

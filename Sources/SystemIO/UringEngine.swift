@@ -167,6 +167,10 @@ internal import Glibc
     return ring.push(entry)
   }
 
+  public mutating func handOver() {
+    if ring.hasUnsubmitted { submit() }
+  }
+
   /// Hands over what was pushed, without waiting.
   @inline(never)
   mutating func submit() { handOver(waits: false, nanoseconds: nil) }

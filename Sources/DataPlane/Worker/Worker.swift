@@ -188,7 +188,12 @@ struct Worker<Engine: IOEngine & ~Copyable>: ~Copyable {
   /// What is left to do when the events of a turn are used up.
   mutating func flushTurn() {
     replayStashes()
-    readOn()
+    if !unread.isEmpty {
+      // What this turn has for others does not wait for those who ask for more than their share.
+      flushSessions()
+      engine.handOver()
+      readOn()
+    }
     flushSessions()
     flushAccessLog()
   }
