@@ -127,7 +127,7 @@ struct FakeSource: ResourceSource {
     }
   }
 
-  @Test(.timeLimit(.minutes(1))) func endpointsChangeWithoutASnapshot() async throws {
+  @Test(.timeLimit(.minutes(10))) func endpointsChangeWithoutASnapshot() async throws {
     let fakes = Fakes()
     fakes.record.withLock { $0.addresses["api.example.com"] = ["192.0.2.1"] }
     try await run(fakes) { loop in
@@ -156,7 +156,7 @@ struct FakeSource: ResourceSource {
   }
 
   /// TCP and UDP have ports of their own, and who came second for a name is said too.
-  @Test(.timeLimit(.minutes(1))) func explainsBelowHTTP() async throws {
+  @Test(.timeLimit(.minutes(10))) func explainsBelowHTTP() async throws {
     let fakes = Fakes()
     try await run(fakes) { loop in
       let input = GoldenCase(name: "Layer4").read("input.yaml") ?? []
@@ -175,7 +175,7 @@ struct FakeSource: ResourceSource {
     }
   }
 
-  @Test(.timeLimit(.minutes(1))) func programmedFollowsTheAck() async throws {
+  @Test(.timeLimit(.minutes(10))) func programmedFollowsTheAck() async throws {
     let fakes = Fakes()
     try await run(fakes) { loop in
       try fakes.list(Self.base)
@@ -213,7 +213,7 @@ struct FakeSource: ResourceSource {
   }
 
   /// Nothing is published before the first listing is whole: half of it would take routes away.
-  @Test(.timeLimit(.minutes(1))) func nothingBeforeTheListing() async throws {
+  @Test(.timeLimit(.minutes(10))) func nothingBeforeTheListing() async throws {
     let fakes = Fakes()
     try await run(fakes) { _ in
       fakes.feed.yield(.initialize)

@@ -27,8 +27,11 @@ public final class Publisher: SnapshotPublishing, Sendable {
   private let log: PublisherLog
 
   /// Binds `path` (mode 0600; a socket that a dead process left is removed) and starts the thread. Only
-  /// processes of the same user, or of root, are let in.
-  public init(path: String, log: @escaping PublisherLog = { _, _ in }) throws(PublisherError) {
+  /// processes of the same user, or of root, are let in. A data plane that says nothing for `silenceMilliseconds`
+  /// is taken for gone; it is asked every five seconds.
+  public init(
+    path: String, silenceMilliseconds: UInt64 = 30_000, log: @escaping PublisherLog = { _, _ in }
+  ) throws(PublisherError) {
     let listener = try PublisherSocket.listen(path: path)
     let wake = eventfd(0, Int32(EFD_NONBLOCK) | Int32(EFD_CLOEXEC))
     guard wake >= 0 else {
@@ -41,7 +44,9 @@ public final class Publisher: SnapshotPublishing, Sendable {
     self.shared = shared
     events = stream
     let thread = Thread {
-      var loop = PublisherLoop(listener: listener, shared: shared, continuation: continuation, log: log)
+      var loop = PublisherLoop(
+        listener: listener, shared: shared, silenceMilliseconds: silenceMilliseconds,
+        continuation: continuation, log: log)
       loop.run()
       // Removed before the stream ends: who waits for the end may bind the path again.
       unsafe unlink(path)

@@ -16,25 +16,26 @@ struct PublisherConnection {
 
 /// The thread of the publisher: accepts, sends what is newest, turns answers into events.
 struct PublisherLoop {
-  /// A peer that says nothing (not even pong) for so long is gone.
-  private static let silenceMilliseconds: UInt64 = 30_000
   private static let pingMilliseconds: UInt64 = 5000
   /// More data planes than anyone runs on one machine.
   private static let maxConnections = 64
 
   private let listener: OwnedDescriptor
   private let shared: PublisherShared
+  /// A peer that says nothing (not even pong) for so long is gone.
+  private let silenceMilliseconds: UInt64
   private let continuation: AsyncStream<PublisherEvent>.Continuation
   private let log: PublisherLog
   private var connections: [PublisherConnection] = []
   private var scratch = [UInt8](repeating: 0, count: 64 * 1024)
 
   init(
-    listener: OwnedDescriptor, shared: PublisherShared,
+    listener: OwnedDescriptor, shared: PublisherShared, silenceMilliseconds: UInt64,
     continuation: AsyncStream<PublisherEvent>.Continuation, log: @escaping PublisherLog
   ) {
     self.listener = listener
     self.shared = shared
+    self.silenceMilliseconds = silenceMilliseconds
     self.continuation = continuation
     self.log = log
   }
@@ -98,8 +99,8 @@ struct PublisherLoop {
 
   private mutating func sendNewest(_ state: PublisherShared.State, _ now: UInt64) {
     for index in connections.indices.reversed() {
-      if now - connections[index].lastHeardMilliseconds > Self.silenceMilliseconds {
-        drop(index, "no sign of life for \(Self.silenceMilliseconds / 1000) s")
+      if now - connections[index].lastHeardMilliseconds > silenceMilliseconds {
+        drop(index, "no sign of life for \(silenceMilliseconds) ms")
         continue
       }
       queueNewest(index, state, now)

@@ -16,7 +16,7 @@ func endpoints(_ port: UInt16) -> [EndpointUpdate.Backend] {
   ]
 }
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(10)))
 struct ControlThreadTests {
   @Test func helloSnapshotAck() throws {
     let bench = try Bench()
@@ -252,7 +252,7 @@ struct ControlThreadTests {
   }
 }
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(10)))
 struct AdminServerTests {
   @Test func answers() throws {
     let bench = try Bench()
