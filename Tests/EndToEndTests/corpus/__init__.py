@@ -29,6 +29,8 @@ class RequestCase:
     contains: bytes = b""
     # Whether an ending is announced (RFC 9112 section 9.6).
     says_close: bool = True
+    # What follows the first write is sent when the first answer has come.
+    waits: bool = False
 
 
 @dataclass(frozen=True)

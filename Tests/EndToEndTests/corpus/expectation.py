@@ -44,7 +44,7 @@ CASES = [
            seen("POST /early HTTP/1.1", H, EXPECT, "Content-Length: 5"), lives=False, says_close=False),
     accept("early-answer-then-a-request-for-a-body", "9112-9.3",
            [head("POST /early HTTP/1.1", H, "Content-Length: 500"), head("GET /evil HTTP/1.1", H)],
-           seen("POST /early HTTP/1.1", H, "Content-Length: 500"), lives=False, says_close=False),
+           seen("POST /early HTTP/1.1", H, "Content-Length: 500"), lives=False, says_close=False, waits=True),
     refuse("our-answer-before-the-body", "9110-10.1.1",
            head("POST /%00 HTTP/1.1", H, EXPECT, "Content-Length: 37") + head("GET /evil HTTP/1.1", H)),
 ]

@@ -484,6 +484,11 @@ def large_head(target):
     return http1(target, prefixed(text(target)[:-2] + b"x: ", (b"y" * 65_536 for _ in range(1000))))
 
 
+def head_in_pieces(target, count=5000):
+    """A long head, and then byte by byte: each could cost as much as all before it."""
+    return http1(target, prefixed(text(target)[:-2] + b"x: " + b"y" * 58_000, (b"y" for _ in range(count))))
+
+
 def many_fields_http1(target):
     return http1(target, [text(target, "GET / HTTP/1.1", *(f"x-{n}: 1" for n in range(500)))])
 
