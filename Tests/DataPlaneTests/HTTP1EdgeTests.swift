@@ -1,4 +1,5 @@
 import Glibc
+import HTTPSemantics
 import RoutingTable
 import Telemetry
 import Testing
@@ -40,6 +41,53 @@ struct HTTP1EdgeTests {
     let server = try backend.accept()
     let end = "3\r\nabc\r\n0\r\nx-sum: 1\r\n\r\n"
     #expect(server.receive(until: "1\r\n\r\n").hasSuffix(end))
+  }
+
+  /// Byte by byte: up to 1 KiB each is looked at, then every 512th, the last one, and all beyond the limit.
+  @Test(arguments: [(1 << 16, 1024 + 6), (3000, 1024 + 3 + 1002)])
+  func aLongHeadIsParsedForEachStepAndAtItsEnd(limit: Int, looks: Int) {
+    let text = "GET / HTTP/1.1\r\nHost: x\r\nx: " + String(repeating: "a", count: 3969) + "\r\n\r\n"
+    let head = Array(text.utf8)
+    #expect(head.count == 4001)
+    var connection = Connection()
+    defer { connection.stash.release() }
+    var due: [Int] = []
+    for count in 1...head.count {
+      let isKept = unsafe head[(count - 1)...].withUnsafeBufferPointer {
+        unsafe connection.stash.append(Bytes(start: $0.baseAddress!, count: 1), limit: .max)
+      }
+      #expect(isKept)
+      guard connection.isHeadDue(limit: limit) else { continue }
+      due.append(count)
+      connection.headIsIncomplete(at: count)
+    }
+    #expect(due.count == looks && due.last == head.count, "\(due.suffix(8))")
+  }
+
+  /// Wherever the end of a long head is cut, it is found: a client's and a backend's.
+  @Test(arguments: 1...5)
+  func theEndOfALongHeadInPieces(cut: Int) throws {
+    let backend = try TestBackend()
+    let fleet = try TestFleet(.forwarding(to: backend.port))
+    let client = try fleet.connect()
+    let long = String(repeating: "a", count: 4000)
+    func send(_ text: String, to peer: TestConnection) {
+      let bytes = Array(text.utf8)
+      for piece in [bytes.dropLast(cut)] + bytes.suffix(cut).map({ [$0] }) {
+        peer.send(String(decoding: piece, as: UTF8.self))
+        usleep(3000)
+      }
+    }
+    var server: TestConnection?
+    for number in 1...2 {
+      send("GET /\(number) HTTP/1.1\r\nHost: x\r\nx-long: \(long)\r\nx-end: 1\r\n\r\n", to: client)
+      let backendSide = try server ?? backend.accept()
+      server = backendSide
+      let request = backendSide.receive(until: "\r\n\r\n")
+      #expect(request.hasPrefix("GET /\(number) ") && request.contains("x-end: 1\r\n"))
+      send("HTTP/1.1 204 No Content\r\nx-long: \(long)\r\nx-end: \(number)\r\n\r\n", to: backendSide)
+      #expect(client.receive(until: "\r\n\r\n").contains("x-end: \(number)\r\n"))
+    }
   }
 
   @Test func aHalfClosedClientGetsAllItsPipelinedAnswers() throws {

@@ -99,6 +99,8 @@ struct Connection {
   var flags: Flags = []
   /// Slot of the configured socket (downstream), stable over configurations.
   var socketSlot: Int16 = -1
+  /// How many steps of `headStep` bytes the head had that was last parsed and not whole.
+  var headSteps: UInt16 = 0
   /// The HTTP/1 exchange in progress; -1 none.
   var stream: Int32 = -1
   /// Endpoint slot (upstream).
@@ -134,6 +136,27 @@ struct Connection {
   var client: Int32 = -1
   /// When the timer that is armed fires; a later `deadline` is looked at then.
   var timerAt: UInt64 = 0
+}
+
+extension Connection {
+  static let headStep = 512
+
+  mutating func headIsIncomplete(at count: Int) { headSteps = UInt16(clamping: count / Connection.headStep) }
+
+  /// Whether the stashed head, which was not whole when it was last parsed, is to be parsed again: a long one only for
+  /// every `headStep` bytes and at its end. Otherwise each small piece of it would cost as much as all before it.
+  func isHeadDue(limit: Int) -> Bool {
+    let steps = Int(headSteps)
+    let count = Int(stash.count)
+    guard steps > 1, count / Connection.headStep == steps, count < limit else { return true }
+    let new = stash.bytes.slice(steps * Connection.headStep - 2, count)
+    var index = 2
+    while index < new.count {
+      if new[index] == 0x0a, new[index - 1] == 0x0d, new[index - 2] == 0x0a { return true }
+      index += 1
+    }
+    return false
+  }
 }
 
 /// An address in memory of its own, for the few connections that have one more.

@@ -13,7 +13,9 @@ extension Worker where Engine: ~Copyable {
     } else {
       keepRequestBytes(index, bytes)
       let isWanted = connection[].role == .downstream && connection[].incoming != .done
-      if isWanted, !connection[].flags.contains(.waitsForTurn) { readStash(index) }
+      guard isWanted, !connection[].flags.contains(.waitsForTurn) else { return }
+      if connection[].incoming == .head, !connection[].isHeadDue(limit: limits.maxHeadBytes) { return }
+      readStash(index)
     }
   }
 
@@ -146,6 +148,7 @@ extension Worker where Engine: ~Copyable {
       beginHTTP1Request(index, &head)
       return consumed
     case .incomplete:
+      connections[index][].headIsIncomplete(at: bytes.count)
       return 0
     case .invalid(let error):
       counters.add(.malformedRequests)
@@ -170,6 +173,7 @@ extension Worker where Engine: ~Copyable {
   private mutating func beginHTTP1Request(_ index: Int32, _ head: inout RequestHead) {
     let connection = connections[index]
     connection[].deadline = 0
+    connection[].headSteps = 0
     connection[].flags.remove(.headTimerRuns)
     if !head.keepAlive || connection[].flags.contains(.draining) { connection[].flags.remove(.keepAlive) }
     if head.minorVersion == 0 { connection[].flags.insert(.http10) } else { connection[].flags.remove(.http10) }

@@ -28,6 +28,7 @@ extension Worker where Engine: ~Copyable {
     let handle = connection[].handle
     keepResponseBytes(index, bytes)
     guard isAlive(index, handle) else { return }
+    if connection[].incoming == .head, !connection[].isHeadDue(limit: limits.maxHeadBytes) { return }
     var taken = connection[].stash.take()
     let used = readResponses(index, taken.bytes)
     if used >= 0, isAlive(index, handle), used < Int(taken.count), connection[].stash.isEmpty {
@@ -82,11 +83,13 @@ extension Worker where Engine: ~Copyable {
     let result = unsafe parseResponseHead(
       bytes.start, bytes.count, requestMethod: method, limits: http1Limits, into: &head, consumed: &consumed)
     switch result {
-    case .incomplete: return 0
+    case .incomplete:
+      connection[].headIsIncomplete(at: bytes.count)
+      return 0
     case .invalid:
       malformedResponse(index)
       return -1
-    case .complete: break
+    case .complete: connection[].headSteps = 0
     }
     text.reset()
     if head.isInterim {
