@@ -154,7 +154,7 @@ struct HTTP1EdgeTests {
     let server = try backend.accept()
     _ = server.receive(until: "\r\n\r\n")
     fleet.fleet.beginDrain(milliseconds: 5000)
-    usleep(50_000)
+    usleep(300_000)
     server.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     let all = client.receiveAll()
     #expect(all.contains("connection: close\r\n"))
@@ -195,7 +195,7 @@ struct HTTP1EdgeTests {
     #expect(client.receiveAll().isEmpty && client.hasEnded)
     client.endSending()
     #expect(server.receiveAll().isEmpty && server.hasEnded)
-    for _ in 0..<500 where fleet.fleet.counters[0].value(.requestsActive) != 0 { usleep(2000) }
+    for _ in 0..<5000 where fleet.fleet.counters[0].value(.requestsActive) != 0 { usleep(2000) }
     #expect(fleet.fleet.counters[0].value(.requestsActive) == 0)
     #expect(fleet.fleet.counters[0].value(.upstreamRequestsActive) == 0)
   }
@@ -208,7 +208,7 @@ struct HTTP1EdgeTests {
     let server = try backend.accept()
     _ = server.receive(until: "\r\n\r\n")
     server.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nearly")
-    let answer = client.receive(until: "\n\n")
+    let answer = client.receive(until: "\r\n\r\n")
     #expect(answer.hasPrefix("HTTP/1.1 502 "))
   }
 
@@ -248,7 +248,7 @@ struct HTTP1EdgeTests {
   @Test func aStoppedFleetTakesNothing() throws {
     let fleet = try TestFleet(.forwarding(to: 1))
     fleet.fleet.beginDrain(milliseconds: 0)
-    for _ in 0..<1000 where !fleet.fleet.isDrained { usleep(2000) }
+    for _ in 0..<5000 where !fleet.fleet.isDrained { usleep(2000) }
     try #require(fleet.fleet.isDrained)
     let client = try fleet.connect()
     #expect(client.receiveAll().isEmpty && client.hasEnded)

@@ -126,7 +126,7 @@ struct HTTP2ExchangeTests {
     let got = try server.nextHead()
     server.session.goAway(graceful: false)
     server.flush()
-    usleep(50_000)
+    usleep(300_000)
     let second = client.request("GET", "/2")
     let other = try HTTP2Peer(backend.accept(), server: true)
     let gotOther = try other.nextHead()

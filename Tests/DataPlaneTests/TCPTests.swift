@@ -25,7 +25,7 @@ private func table(
 
 extension TestFleet {
   fileprivate func expect(_ counter: Counter, _ value: UInt64) {
-    for _ in 0..<500 where fleet.counters[0].value(counter) != value { usleep(2000) }
+    for _ in 0..<5000 where fleet.counters[0].value(counter) != value { usleep(2000) }
     #expect(fleet.counters[0].value(counter) == value, "\(counter)")
   }
 }
@@ -135,13 +135,13 @@ struct TCPTests {
   @Test func anIdleConnectionIsClosed() throws {
     let backend = try TestBackend()
     var options = DataPlaneOptions(workers: 1)
-    options.limits.tcpIdleTimeout = 300
+    options.limits.tcpIdleTimeout = 1000
     let fleet = try TestFleet(table([backend.port]), options: options)
     let client = try fleet.connect()
     let server = try backend.accept()
     // Each byte is a new beginning.
     for _ in 0..<4 {
-      usleep(150_000)
+      usleep(300_000)
       server.send("x")
       #expect(client.receive(until: "x") == "x")
     }
@@ -159,7 +159,7 @@ struct TCPTests {
     let server = try backend.accept()
     #expect(server.receive(until: "hello") == "hello")
     server.send("unread")
-    usleep(20_000)
+    usleep(100_000)
     client = nil
     #expect(server.receiveAll().isEmpty)
     server.endSending()

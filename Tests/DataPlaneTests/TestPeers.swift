@@ -50,7 +50,7 @@ final class TestConnection {
 
   init(_ descriptor: Int32) {
     self.descriptor = descriptor
-    var limit = timeval(tv_sec: 5, tv_usec: 0)
+    var limit = timeval(tv_sec: 30, tv_usec: 0)
     unsafe _ = setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
   }
 
@@ -113,7 +113,7 @@ final class TestBackend {
 
   func accept() throws -> TestConnection {
     var question = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
-    try #require(unsafe poll(&question, 1, 5000) == 1)
+    try #require(unsafe poll(&question, 1, 30_000) == 1)
     let descriptor = clinux_accept_any(listener)
     try #require(descriptor >= 0)
     _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK)

@@ -34,7 +34,7 @@ private final class Speaker {
   }
 
   /// The next datagram; nil: none came in time, or the network said that nobody listens.
-  func hear(milliseconds: Int32 = 5000) -> String? {
+  func hear(milliseconds: Int32 = 30_000) -> String? {
     var question = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
     if heard.isEmpty {
       guard unsafe poll(&question, 1, milliseconds) == 1 else { return nil }
@@ -65,7 +65,7 @@ extension TestFleet {
   fileprivate func value(_ counter: Counter) -> UInt64 { fleet.counters[0].value(counter) }
 
   fileprivate func expect(_ counter: Counter, _ value: UInt64) {
-    for _ in 0..<1000 where self.value(counter) != value { usleep(2000) }
+    for _ in 0..<5000 where self.value(counter) != value { usleep(2000) }
     #expect(self.value(counter) == value, "\(counter)")
   }
 }

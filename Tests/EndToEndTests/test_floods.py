@@ -106,7 +106,7 @@ def attack(site):
         with GoodClient(site):
             ending = function(site.target(source=source, patience=patience), **options)
         if limit:
-            wait_until(lambda: site.hits()[limit] > before[limit], f"{limit} is counted; {ending}", 5)
+            wait_until(lambda: site.hits()[limit] > before[limit], f"{limit} is counted; {ending}")
             wait_until(lambda: [
                 line for line in site.sluice.log().splitlines() if f" limit {limit} (" in line and source in line
             ], f"{limit} in the log", 5)
@@ -183,7 +183,7 @@ def test_windows_held_shut(attack, site, function):
     ending = attack(function, "write-stall-timeout", patience=6)
     asked = 100 if function is attacks.zero_window else 20
     assert ending.resets.get(attacks.CALM, 0) == asked, ending
-    wait_until(lambda: site.sluice.admin.metric("sluice_http2_streams_active") == 0, "no stream is left", 5)
+    wait_until(lambda: site.sluice.admin.metric("sluice_http2_streams_active") == 0, "no stream is left")
 
 
 HEADS = [
@@ -233,7 +233,7 @@ def test_the_log_is_not_the_next_flood(site):
     def lines():
         start = " limit max-request-line-bytes (16384 bytes)"
         return [line for line in site.sluice.log().splitlines() if start in line]
-    wait_until(lambda: " more times since the line before" in lines()[-1], "what was suppressed is told", 5)
+    wait_until(lambda: " more times since the line before" in lines()[-1], "what was suppressed is told")
     assert len(lines()) <= seconds + 6
 
 
@@ -260,7 +260,7 @@ def test_connection_flood(crowded):
     finally:
         for connection in held:
             connection.close()
-    wait_until(lambda: crowded.sluice.plain_status(HOST, "/status/200") == 200, "room again", 5)
+    wait_until(lambda: crowded.sluice.plain_status(HOST, "/status/200") == 200, "room again")
 
 
 def test_handshake_flood(crowded):
@@ -316,4 +316,4 @@ def test_memory_budget(small):
     assert " limit max-memory (67108864 bytes)" in small.sluice.log()
     assert peak < 400 << 20
     assert small.sluice.child("sluice-dataplane") == pid
-    wait_until(lambda: small.sluice.plain_status(HOST, "/status/200") == 200, "room again", 10)
+    wait_until(lambda: small.sluice.plain_status(HOST, "/status/200") == 200, "room again")

@@ -66,7 +66,7 @@ def hits(limited):
 
     def risen(name):
         key = f'sluice_limit_hits_total{{limit="{name}"}}'
-        return wait_until(lambda: limited.sluice.admin.metrics()[key] - before[key], f"the counter of {name}", 5)
+        return wait_until(lambda: limited.sluice.admin.metrics()[key] - before[key], f"the counter of {name}")
 
     yield risen
     assert limited.still_serves()
@@ -267,9 +267,9 @@ def tight():
 def logged(tight):
     """Waits until a limit is counted and the log names it with its value."""
     def wait(name, value, peer=""):
-        wait_until(lambda: tight.sluice.admin.limit_hits(name) > 0, f"{name} is counted", 5)
+        wait_until(lambda: tight.sluice.admin.limit_hits(name) > 0, f"{name} is counted")
         text = f" limit {name} ({value}) reached" + (f" by {peer}" if peer else "")
-        wait_until(lambda: text in tight.sluice.log(), f"{text} in the log", 5)
+        wait_until(lambda: text in tight.sluice.log(), f"{text} in the log")
 
     yield wait
     assert tight.still_serves()

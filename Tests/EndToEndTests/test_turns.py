@@ -57,7 +57,7 @@ def waited(hurried):
     """Something had to wait in the test."""
     before = hurried.waits()
     yield
-    wait_until(lambda: hurried.waits() > before, "something that has to wait for its turn", 5)
+    wait_until(lambda: hurried.waits() > before, "something that has to wait for its turn")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ final class FakeDataPlane {
 
   /// The next message that is no ping; nil: the publisher closed.
   func next() throws -> FrameChannel.Received? {
-    for _ in 0..<500 {
+    for _ in 0..<3000 {
       while let received = try channel.next() {
         if case .ping(let number) = received.message {
           // It may have closed since it asked: that is for the caller to find.
@@ -59,7 +59,7 @@ final class FakeDataPlane {
       if count <= 0 { return nil }
       channel.received(bytes[..<count], descriptors: passed[..<Int(passedCount)].map(OwnedDescriptor.init))
     }
-    Issue.record("nothing came within 5 s")
+    Issue.record("nothing came within 30 s")
     return nil
   }
 
