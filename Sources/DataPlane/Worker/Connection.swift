@@ -139,8 +139,10 @@ struct Connection {
 }
 
 extension Connection {
+  /// In bytes. A head below two of these is parsed whenever more of it comes.
   static let headStep = 512
 
+  /// The first `count` bytes of a head were parsed and are not all of it.
   mutating func headIsIncomplete(at count: Int) { headSteps = UInt16(clamping: count / Connection.headStep) }
 
   /// Whether the stashed head, which was not whole when it was last parsed, is to be parsed again: a long one only for
